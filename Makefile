@@ -1,0 +1,55 @@
+# Two commands matter: `make run` and `make test`. `make help` lists all.
+
+MODEL ?= storybook
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+ifeq ($(OS),Windows_NT)
+    BIN := .venv/Scripts
+else
+    BIN := .venv/bin
+endif
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+# One thread and no progress bars: stored outputs are the same on every run. Nothing asks the network unless
+# another model is named.
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+export TQDM_DISABLE := 1
+export HF_HUB_DISABLE_PROGRESS_BARS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PYTHONHASHSEED := 0
+NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
+
+.PHONY: run test lab notebooks lock clean help
+.DEFAULT_GOAL := help
+
+run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1)
+	$(BIN)/python tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(NOTEBOOKS)
+
+test: .venv/ready  ## Check everything: ruff, unit tests, doctests, and nbval on every notebook
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+lab: .venv/ready  ## Open JupyterLab on the notebooks
+	env -u OMP_NUM_THREADS -u TQDM_DISABLE $(BIN)/jupyter lab --notebook-dir=notebooks
+
+notebooks: .venv/ready  ## Execute every notebook again in place, and store its outputs
+	$(BIN)/python tools/regenerate.py $(NOTEBOOKS)
+
+lock: .venv/ready  ## Renew requirements.lock, environment.yml and binder/ from the ranges in pyproject.toml
+	$(PIP) install --quiet uv
+	$(BIN)/python tools/lock.py
+
+clean:  ## Remove what these commands made
+	rm -rf .venv build
+
+help:  ## List the commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch .venv/ready

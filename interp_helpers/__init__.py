@@ -1,0 +1,44 @@
+"""Helpers of the notebook course on looking inside GPT-style language models.
+
+Importing the package loads nothing else: a name brings its module, and torch with it, when it is first used.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+
+_HOME = {  # public name -> module
+    "ArgumentError": "errors",
+    "ClaimError": "errors",
+    "InterpError": "errors",
+    "ModelError": "errors",
+    "TextError": "errors",
+    "load_model": "models",
+    "encode": "texts",
+    "prompt_for": "texts",
+    "token_labels": "texts",
+    "Generation": "capture",
+    "final_norm_name": "capture",
+    "record_generation": "capture",
+    "record_inputs": "capture",
+    "Claims": "claims",
+    "published_figures": "published",
+}
+_MODULES = sorted({*_HOME.values(), "plots"})
+
+__all__ = ["__version__", *_MODULES, *_HOME]
+__version__ = version("interp-helpers")
+
+
+def __getattr__(name):
+    if name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # later uses skip this function
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

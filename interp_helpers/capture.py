@@ -1,0 +1,144 @@
+"""Recording what happens inside a model while it runs."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from .errors import ArgumentError, ModelError
+from .texts import encode
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was kept of one greedy generation: P prompt tokens, then N new ones, one a step.
+
+    At step 0 the model reads the whole prompt; at every later step it reads one token, the newest, and finds
+    the keys and values of the earlier ones in its cache.
+
+    tokens: (P + N,) ids, the prompt first.
+    prompt_length: P.
+    text: the new tokens as text.
+    attentions: N tensors (layer, head, query, key): (L, H, P, P) at step 0, (L, H, 1, P + s) at step s.
+    hidden_states: N tensors (layer + 1, position, d_model): P positions at step 0, 1 at later steps. The first
+        is the embedding; the last has been through the final LayerNorm.
+    logits: (N, vocabulary), what the model says about the token of each step.
+    scores: (N, vocabulary), the same after the repetition penalty: their largest entry is the token chosen.
+    """
+
+    tokens: torch.Tensor
+    prompt_length: int
+    text: str
+    attentions: list
+    hidden_states: list
+    logits: torch.Tensor
+    scores: torch.Tensor
+
+    def attention_by_step(self):
+        """(layer, head, step, key): what the token that a step read last attended to.
+
+        Row s belongs to the position that chose new token s; keys that did not exist yet are 0.
+        """
+        keys = self.attentions[-1].shape[-1]
+        rows = [torch.nn.functional.pad(each[..., -1, :], (0, keys - each.shape[-1])) for each in self.attentions]
+        return torch.stack(rows, dim=2)
+
+
+@torch.no_grad()
+def record_generation(model, tokenizer, prompt, max_new_tokens=40, repetition_penalty=1.0):
+    """Continue a prompt greedily and keep attentions, hidden states and logits of every step.
+
+    max_new_tokens: fewer come when the model ends the text itself.
+    repetition_penalty: 1 leaves the logits alone; above 1, those of tokens that occurred before are divided by
+        it when positive and multiplied by it when negative (Keskar et al. 2019, arXiv:1909.05858).
+
+    Returns a Generation, on the CPU. Raises TextError when prompt and new tokens do not fit the context, and
+    ArgumentError when a number is out of range.
+    """
+    if max_new_tokens < 1 or repetition_penalty <= 0:
+        raise ArgumentError(
+            f"record_generation: max_new_tokens is {max_new_tokens} and repetition_penalty is {repetition_penalty}; "
+            "they must be at least 1 and above 0."
+        )
+    context = getattr(model.config, "max_position_embeddings", None)
+    tokens = encode(tokenizer, prompt, context=context, room=max_new_tokens).to(model.device)
+    out = model.generate(
+        tokens,
+        attention_mask=torch.ones_like(tokens),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        repetition_penalty=repetition_penalty,
+        pad_token_id=tokenizer.eos_token_id,
+        return_dict_in_generate=True,
+        output_attentions=True,
+        output_hidden_states=True,
+        output_logits=True,
+        output_scores=True,
+    )
+    if not out.attentions[0]:
+        raise ModelError(
+            "record_generation: the model hands out no attention patterns. Load it with load_model, or with "
+            'attn_implementation="eager".'
+        )
+    length = tokens.shape[1]
+    return Generation(
+        tokens=out.sequences[0].cpu(),
+        prompt_length=length,
+        text=tokenizer.decode(out.sequences[0, length:]),
+        attentions=[torch.cat(step).cpu() for step in out.attentions],
+        hidden_states=[torch.cat(step).cpu() for step in out.hidden_states],
+        logits=torch.cat(out.logits).cpu(),
+        scores=torch.cat(out.scores).cpu(),
+    )
+
+
+@contextmanager
+def record_inputs(model, names):
+    """Record what goes into named modules while the block runs.
+
+    names: as `model.named_modules()` gives them, such as "transformer.ln_f".
+    Yields a dict that fills as the model runs: name -> the first input of the module's latest call, a tensor,
+    detached. The hooks are gone after the block, also after an exception.
+
+    Raises ArgumentError for a name that the model does not have, and when a named module was never called.
+
+    >>> with record_inputs(model, ["transformer.ln_f"]) as seen:      # doctest: +SKIP
+    ...     model(tokens)
+    >>> seen["transformer.ln_f"].shape                                # doctest: +SKIP
+    torch.Size([1, 15, 256])
+    """
+    modules = dict(model.named_modules())
+    if absent := [name for name in names if name not in modules]:
+        raise ArgumentError(
+            f"record_inputs: the model has no module {absent[0]!r}. dict(model.named_modules()) lists those it has; "
+            f"the first are {', '.join(list(modules)[1:5])}."
+        )
+    seen = {}
+
+    def keep(name):
+        def hook(module, inputs):
+            seen[name] = inputs[0].detach()
+
+        return hook
+
+    handles = [modules[name].register_forward_pre_hook(keep(name)) for name in names]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+    if silent := [name for name in names if name not in seen]:
+        raise ArgumentError(f"record_inputs: {silent[0]!r} was not called in the block. Run the model inside it.")
+
+
+def final_norm_name(model):
+    """The name of the norm between the last layer and the unembedding: "transformer.ln_f" for GPT-2.
+
+    Found by structure: the last direct child of the model's trunk whose class is called a norm. Raises
+    ModelError when there is none.
+    """
+    trunk = model.base_model
+    norms = [module for module in trunk.children() if type(module).__name__.endswith("Norm")]
+    if not norms:
+        raise ModelError(f"final_norm_name: {type(trunk).__name__} has no norm after its layers.")
+    return next(name for name, module in model.named_modules() if module is norms[-1])

@@ -1,0 +1,218 @@
+"""A name becomes a model and its tokenizer: the bundled one, one from the Hugging Face hub, or a local folder."""
+
+import hashlib
+import json
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+
+from .errors import ModelError
+
+STORYBOOK = Path(__file__).parent / "data" / "storybook"
+
+# Models that the notebooks are written for; an unknown name is answered with the nearest of them.
+KNOWN = [
+    "storybook",
+    "gpt2",
+    "gpt2-medium",
+    "gpt2-large",
+    "gpt2-xl",
+    "distilgpt2",
+    "EleutherAI/gpt-neo-125M",
+    "EleutherAI/gpt-neo-1.3B",
+    "EleutherAI/pythia-70m",
+    "EleutherAI/pythia-160m",
+    "HuggingFaceTB/SmolLM2-135M",
+]
+TWIN_SEED = 0
+HUB_TIMEOUT = 5  # seconds until the hub counts as not reachable
+
+
+def load_model(name="storybook", *, device=None, untrained=False):
+    """Load a causal language model for looking inside it, and its tokenizer.
+
+    name: "storybook" (bundled, needs no network), a Hugging Face hub id such as "gpt2" or
+        "EleutherAI/gpt-neo-125M", or the path of a local folder.
+    device: "cpu", "cuda", "mps" or a torch.device; by default the best one that is there.
+    untrained: give the untrained twin: the same configuration with fresh weights, always the same ones.
+
+    Returns (model, tokenizer): the model in eval mode, in float32, with eager attention, so that it can hand
+    out its attention patterns. Only safetensors are read and no code of the model's is run.
+
+    Raises ModelError when there is no such model, the hub cannot be reached, the folder holds no usable model,
+    the weights are damaged or incomplete, or the model is not causal.
+
+    >>> model, tokenizer = load_model("storybook", device="cpu")
+    >>> model.training, model.dtype
+    (False, torch.float32)
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    device = _pick_device(device)
+    folder = _find_folder(str(name))
+    _check_sums(folder, name)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        _check_causal(config, name)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if untrained:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(TWIN_SEED)
+                model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+        else:
+            with _no_loading_bar():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype=torch.float32,
+                    attn_implementation="eager",
+                    use_safetensors=True,
+                    output_loading_info=True,
+                )
+            _check_complete(report, name)
+    except ModelError:
+        raise
+    except Exception as problem:  # transformers, tokenizers and safetensors each have errors of their own
+        raise ModelError(
+            f"load_model: {name!r} cannot be read from {folder}: {type(problem).__name__}: {problem} "
+            "A file may be cut short or damaged, or of a kind that transformers does not know. "
+            "Copy or download the folder again."
+        ) from problem
+    return model.to(device).eval(), tokenizer
+
+
+def _pick_device(device):
+    if device is not None:
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _find_folder(name):
+    """The local folder that holds the model called `name`; a hub model is fetched when it is not in the cache."""
+    if name == "storybook":
+        return STORYBOOK
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if missing := _missing_part(folder):
+            raise ModelError(f"load_model: the folder {name!r} holds no model: {missing}.")
+        return folder
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+        raise ModelError(f"load_model: there is no folder {name!r}. Check the path.{_nearest(name)}")
+    return _fetch(name)
+
+
+def _missing_part(folder):
+    """What keeps a folder from being a model, in words; None when nothing does."""
+    there = {path.name for path in folder.iterdir()}
+    if "config.json" not in there:
+        return "config.json is missing"
+    if "model.safetensors.index.json" in there:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        absent = sorted(set(index["weight_map"].values()) - there)
+        return f"{', '.join(absent)} missing" if absent else None
+    if "model.safetensors" not in there:
+        pickled = sorted(name for name in there if name.endswith((".bin", ".pt", ".ckpt")))
+        return "model.safetensors is missing" + (
+            f" (and {', '.join(pickled)} may run code when it is read, so it is not: "
+            "save the model again with model.save_pretrained(folder))"
+            if pickled
+            else ""
+        )
+    return None
+
+
+def _fetch(name):
+    """The cache folder of a hub model. The network is asked only when the cache does not hold it whole."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted = {"allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors"], "ignore_patterns": ["*/*"]}
+    try:
+        cached = Path(snapshot_download(name, local_files_only=True, **wanted))
+        if _missing_part(cached) is None:
+            return cached
+    except HFValidationError as problem:
+        raise ModelError(f"load_model: {name!r} is not a model name.{_nearest(name)}") from problem
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        HfApi().model_info(name, timeout=HUB_TIMEOUT)  # one question, no retries: 23 s of them are spared
+        folder = Path(snapshot_download(name, **wanted))
+    except RepositoryNotFoundError as problem:
+        raise ModelError(f"load_model: the hub has no model {name!r} (or it is private).{_nearest(name)}") from problem
+    except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
+        raise ModelError(
+            f"load_model: {name!r} is not on this machine and the Hugging Face hub cannot be reached "
+            f"({type(problem).__name__}). Go on with load_model('storybook'), which needs no network; or give "
+            f"the path of a folder that holds the model; or connect and try again.{_nearest(name)}"
+        ) from problem
+    if missing := _missing_part(folder):
+        raise ModelError(f"load_model: the hub's {name!r} cannot be used: {missing}.")
+    return folder
+
+
+def _nearest(name):
+    """' Did you mean 'gpt2'?' for 'gtp2'; empty when nothing is near or the name is a known one."""
+    known = {each.lower(): each for each in KNOWN} | {each.split("/")[-1].lower(): each for each in KNOWN}
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    return f" Did you mean {known[near[0]]!r}?" if near and known[near[0]] != name else ""
+
+
+def _check_sums(folder, name):
+    """Compare every file that the folder's SHA256SUMS lists, when it has one."""
+    sums = folder / "SHA256SUMS"
+    if not sums.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        expected, file = line.split(maxsplit=1)
+        path = folder / file
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != expected:
+            raise ModelError(
+                f"load_model: {file} of {name!r} is damaged: its sha256 is {found[:12]}, SHA256SUMS says "
+                f"{expected[:12]}. Get the file again, for example with git checkout or a new install."
+            )
+
+
+def _check_causal(config, name):
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    causal = {
+        each
+        for value in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+        for each in (value if isinstance(value, (tuple, list)) else [value])
+    }
+    architectures = config.architectures or []
+    if not causal.intersection(architectures) or getattr(config, "is_decoder", None) is False:
+        raise ModelError(
+            f"load_model: {name!r} is not a causal language model (its architecture: "
+            f"{', '.join(architectures) or 'not stated'}). The course needs one that predicts the next token "
+            "from the tokens before it, such as 'gpt2'."
+        )
+
+
+def _check_complete(report, name):
+    """Weights that are missing would silently be random ones."""
+    lacking = sorted(report["missing_keys"])
+    if lacking:
+        raise ModelError(
+            f"load_model: the weights of {name!r} lack {len(lacking)} of the model's tensors, {lacking[0]} first. "
+            "Copy or download the folder again."
+        )
+
+
+@contextmanager
+def _no_loading_bar():
+    """Hide transformers' bar for reading weights; a second's work needs none, and notebooks would store it."""
+    from transformers.utils import logging
+
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()

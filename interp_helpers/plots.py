@@ -1,0 +1,65 @@
+"""Figures with matplotlib. Every function takes numbers and an `ax`, draws, and returns the `ax`."""
+
+import numpy as np
+
+# For plt.rcParams.update: colours of Okabe and Ito (2008), which colour-blind readers can tell apart, on a
+# white card, so that a figure reads the same on a light and on a dark page.
+STYLE = {
+    "figure.facecolor": "white",
+    "figure.dpi": 90,
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.prop_cycle": ("cycler('color', ['0072B2', 'D55E00', '009E73', 'CC79A7', 'E69F00', '56B4E9', '000000'])"),
+    "font.size": 10,
+    "image.cmap": "viridis",
+}
+
+
+def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None)):
+    """An image of a matrix `(row, column)`, the first row on top, with a colour bar that is labelled `label`.
+
+    xticks, yticks: a label for every column or row; without them matplotlib numbers them.
+    limits: (lowest, highest) value of the colour scale; None takes it from the values.
+    """
+    values = np.asarray(values)
+    image = ax.imshow(values, aspect="auto", interpolation="nearest", vmin=limits[0], vmax=limits[1])
+    ax.figure.colorbar(image, ax=ax, label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if xticks is not None:
+        ax.set_xticks(range(len(xticks)), xticks, rotation=90, fontsize=8)
+    if yticks is not None:
+        ax.set_yticks(range(len(yticks)), yticks, fontsize=8)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def generation_map(rows, tokens, ax):
+    """What each written token attended to: rows `(step, key)`, as a Generation's `attention_by_step` gives them.
+
+    tokens: a label for every token, prompt and text: one more than there are keys. Keys that did not exist yet
+    are white; the colour scale ends at the largest weight outside the first column, which is often a sink.
+    """
+    rows = np.asarray(rows)
+    written = len(tokens) - len(rows)
+    exists = np.arange(rows.shape[1]) < np.arange(written, len(tokens))[:, None]
+    return heatmap(
+        np.where(exists, rows, np.nan),
+        ax,
+        xlabel="token attended to",
+        ylabel="token written",
+        label="attention weight",
+        xticks=tokens[:-1],
+        yticks=tokens[written:],
+        limits=(0, rows[:, 1:].max()),
+    )
+
+
+def token_bars(values, tokens, ax, *, ylabel):
+    """One bar a token, `(position,)`, the tokens written below."""
+    ax.bar(range(len(tokens)), np.asarray(values))
+    ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
+    ax.set(ylabel=ylabel)
+    ax.margins(x=0.01)
+    return ax

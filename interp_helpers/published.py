@@ -1,0 +1,17 @@
+"""Published figures of well-known models, to print beside what a notebook measures on them."""
+
+import json
+from pathlib import Path
+
+FIGURES = Path(__file__).parent / "data" / "published.json"
+
+
+def published_figures(name):
+    """What has been published about the model called `name`, as a dict; empty when nothing is kept here.
+
+    >>> published_figures("gpt2")["config"]["parameters"]
+    124439808
+    >>> published_figures("storybook")
+    {}
+    """
+    return json.loads(FIGURES.read_text(encoding="utf-8")).get(name, {})

@@ -1,0 +1,149 @@
+import pytest
+import torch
+
+from interp_helpers import (
+    ArgumentError,
+    ModelError,
+    TextError,
+    encode,
+    final_norm_name,
+    load_model,
+    record_generation,
+    record_inputs,
+)
+
+PROMPT = "Once upon a time there was a"
+
+
+@pytest.fixture(params=["gpt2", "gpt-neo", "llama"])
+def pair(request, folders):
+    return load_model(str(folders[request.param]), device="cpu")
+
+
+def test_a_record_has_the_shapes_that_it_states(pair):
+    model, tokenizer = pair
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=5)
+    P, N, L, H, d = record.prompt_length, 5, 2, 4, 32
+    assert record.tokens.shape == (P + N,)
+    assert [each.shape for each in record.attentions] == [(L, H, P, P)] + [(L, H, 1, P + s) for s in range(1, N)]
+    assert [each.shape for each in record.hidden_states] == [(L + 1, P, d)] + [(L + 1, 1, d)] * (N - 1)
+    assert record.logits.shape == record.scores.shape == (N, 8192)
+
+
+def test_a_record_equals_one_pass_over_the_finished_text(pair):
+    """What the cache spared gives the same attention, states and logits as reading everything at once."""
+    model, tokenizer = pair
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=12)
+    with torch.no_grad():
+        out = model(record.tokens[None, :-1], output_attentions=True, output_hidden_states=True)
+    start = record.prompt_length - 1
+    whole = torch.cat(out.attentions)
+    torch.testing.assert_close(record.attention_by_step(), whole[:, :, start:], atol=1e-5, rtol=1e-4)
+    states = torch.cat([each[:, -1:] for each in record.hidden_states], dim=1)
+    torch.testing.assert_close(states, torch.cat(out.hidden_states)[:, start:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(record.logits, out.logits[0, start:], atol=1e-5, rtol=1e-4)
+
+
+def test_attention_by_step_by_hand():
+    from interp_helpers import Generation
+
+    first = torch.tensor([[[[1.0, 0.0], [0.25, 0.75]]]])
+    second = torch.tensor([[[[0.5, 0.2, 0.3]]]])
+    nothing = torch.empty(0)
+    record = Generation(torch.arange(4), 2, "", [first, second], [], nothing, nothing)
+    expected = torch.tensor([[[[0.25, 0.75, 0.0], [0.5, 0.2, 0.3]]]])
+    assert torch.equal(record.attention_by_step(), expected)
+
+
+def test_greedy_takes_the_highest_score(pair):
+    model, tokenizer = pair
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=6, repetition_penalty=3.0)
+    assert torch.equal(record.scores.argmax(-1), record.tokens[record.prompt_length :])
+    assert tokenizer.decode(record.tokens[record.prompt_length :]) == record.text
+
+
+def test_the_penalty_is_the_published_formula(pair):
+    model, tokenizer = pair
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=4, repetition_penalty=10.0)
+    for step, (logits, scores) in enumerate(zip(record.logits, record.scores)):
+        expected = logits.clone()
+        for token in set(record.tokens[: record.prompt_length + step].tolist()):
+            expected[token] = logits[token] / 10 if logits[token] > 0 else logits[token] * 10
+        torch.testing.assert_close(scores, expected)
+
+
+def test_a_penalty_of_one_changes_nothing(pair):
+    model, tokenizer = pair
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=3)
+    assert torch.equal(record.logits, record.scores)
+
+
+def test_bad_requests_are_refused(pair):
+    model, tokenizer = pair
+    with pytest.raises(TextError, match="the model reads 64 at most"):
+        record_generation(model, tokenizer, PROMPT, max_new_tokens=60)
+    with pytest.raises(TextError, match="at least one word"):
+        record_generation(model, tokenizer, " ")
+    for bad in [{"max_new_tokens": 0}, {"repetition_penalty": 0.0}]:
+        with pytest.raises(ArgumentError, match="at least 1 and above 0"):
+            record_generation(model, tokenizer, PROMPT, **bad)
+
+
+def test_a_model_that_hides_its_attention_is_an_error(folders):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folders["gpt2"], attn_implementation="sdpa").eval()
+    with pytest.raises(ModelError, match="Load it with load_model"):
+        record_generation(model, AutoTokenizer.from_pretrained(folders["gpt2"]), PROMPT, max_new_tokens=2)
+
+
+@pytest.mark.parametrize(("family", "name"), [("gpt2", "transformer.ln_f"), ("llama", "model.norm")])
+def test_the_final_norm_is_found_by_structure(folders, family, name):
+    model, _ = load_model(str(folders[family]), device="cpu")
+    assert final_norm_name(model) == name
+
+
+def test_a_model_without_a_final_norm(folders):
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    model.transformer.ln_f = torch.nn.Identity()
+    with pytest.raises(ModelError, match="GPT2Model has no norm"):
+        final_norm_name(model)
+
+
+def test_recorded_inputs_are_what_the_module_got(pair):
+    model, tokenizer = pair
+    name = final_norm_name(model)
+    tokens = encode(tokenizer, PROMPT)
+    with torch.no_grad(), record_inputs(model, [name]) as seen:
+        out = model(tokens, output_hidden_states=True)
+    normed = model.get_submodule(name)(seen[name])
+    torch.testing.assert_close(normed, out.hidden_states[-1], atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(seen[name], out.hidden_states[-1])
+
+
+def hooks(model):
+    return sum(len(module._forward_pre_hooks) for module in model.modules())
+
+
+def test_hooks_are_gone_afterwards_also_after_an_exception(pair):
+    model, tokenizer = pair
+    name, tokens = final_norm_name(model), encode(tokenizer, PROMPT)
+    before = hooks(model)
+    with torch.no_grad(), record_inputs(model, [name]):
+        assert hooks(model) == before + 1
+        model(tokens)
+    assert hooks(model) == before
+    with pytest.raises(RuntimeError, match="on purpose"), record_inputs(model, [name]):
+        raise RuntimeError("on purpose")
+    assert hooks(model) == before
+
+
+def test_a_site_that_is_not_found_or_not_called_is_an_error(pair):
+    model, _ = pair
+    with (
+        pytest.raises(ArgumentError, match=r"no module 'transformer\.h\.99'"),
+        record_inputs(model, ["transformer.h.99"]),
+    ):
+        pass
+    with pytest.raises(ArgumentError, match="was not called"), record_inputs(model, [final_norm_name(model)]):
+        pass

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from interp_helpers import ArgumentError, ClaimError, Claims
+
+
+def test_a_claim_that_fails_on_storybook_raises():
+    claim = Claims("storybook")
+    claim("00.true", "Two is two", 2, True, learned=False)
+    with pytest.raises(ClaimError, match=r"'00\.false' does not hold on storybook"):
+        claim("00.false", "Two is three", 2, False, learned=False)
+
+
+@pytest.mark.parametrize(("model", "untrained"), [("gpt2", False), ("storybook", True)])
+def test_elsewhere_it_prints_a_cross(capsys, model, untrained):
+    Claims(model, untrained=untrained)("00.false", "Two is three", 2.34567, False, learned=True)
+    assert capsys.readouterr().out == "✗ 00.false  Two is three  [2.35]\n"
+
+
+def test_a_claim_rests_on_a_finite_number_and_a_name_of_its_own():
+    claim = Claims("gpt2")
+    claim("00.a", "One", 1, True, learned=False)
+    with pytest.raises(ArgumentError, match="made before"):
+        claim("00.a", "One again", 1, True, learned=False)
+    for bad in [float("nan"), float("inf")]:
+        with pytest.raises(ArgumentError, match="finite"):
+            claim("00.b", "Not a number", bad, True, learned=False)
+
+
+def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERP_CLAIMS", str(tmp_path / "claims.jsonl"))
+    claim = Claims("gpt2", untrained=True)
+    claim("00.a", "One", 1, True, learned=False)
+    claim("00.b", "Two", 2.00049, False, learned=True)
+    table = claim.table()
+    assert table.index.tolist() == ["00.a", "00.b"]
+    assert table["holds"].tolist() == ["✓", "✗"]
+    assert table["comes from"].tolist() == ["architecture", "training"]
+    lines = [json.loads(line) for line in (tmp_path / "claims.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(each["claim"], each["value"], each["holds"], each["model"], each["untrained"]) for each in lines] == [
+        ("00.a", 1.0, True, "gpt2", True),
+        ("00.b", 2.0, False, "gpt2", True),
+    ]

@@ -1,0 +1,196 @@
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from data import repeated_random
+from measure import losses, patterns, shifted_score
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel
+
+from interp_helpers import ModelError, load_model
+from interp_helpers.models import STORYBOOK
+
+
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "model")
+
+
+def test_storybook_is_ready_for_looking_inside(storybook):
+    model, tokenizer = storybook
+    assert isinstance(model, GPT2LMHeadModel)
+    assert not model.training
+    assert model.dtype == torch.float32
+    out = model(torch.tensor([tokenizer("Once upon a time")["input_ids"]]), output_attentions=True)
+    assert len(out.attentions) == model.config.num_hidden_layers
+
+
+def test_storybook_loads_with_plain_transformers(storybook):
+    model, tokenizer = storybook
+    plain = AutoModelForCausalLM.from_pretrained(STORYBOOK)
+    tokens = torch.tensor([tokenizer("The old man looked at the sea and said")["input_ids"]])
+    assert plain.dtype == torch.float32
+    torch.testing.assert_close(plain(tokens).logits, model(tokens).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_storybook_is_small_and_has_the_heads_that_its_card_states(storybook):
+    """On tokens drawn evenly from the vocabulary, which no training window held."""
+    model, _ = storybook
+    assert (STORYBOOK / "model.safetensors").stat().st_size < 40e6
+    tokens, half = repeated_random(np.arange(1, 8192), sequences=16, context=128)
+    with torch.no_grad():
+        pattern, loss = patterns(model, tokens), losses(model, tokens)
+    for score in [
+        shifted_score(pattern, 1, 1),  # previous token
+        shifted_score(pattern, half - 1, 1 + half),  # induction
+        shifted_score(pattern, half, 1 + half),  # duplicate token
+    ]:
+        assert score.max() > 0.5  # a head is of a kind when most of its attention is
+    assert loss[:, half:].mean() < loss[:, :half].mean() - 5
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt-neo", "llama"])
+def test_a_local_folder_equals_transformers(folders, family):
+    model, _ = load_model(str(folders[family]), device="cpu")
+    reference = AutoModelForCausalLM.from_pretrained(folders[family], attn_implementation="eager").eval()
+    tokens = torch.arange(1, 21)[None]
+    with torch.no_grad():
+        found, expected = (each(tokens, output_attentions=True) for each in (model, reference))
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=1e-5)
+    assert found.attentions[0].shape == (1, 4, 20, 20)
+
+
+def test_the_twin_has_the_same_shape_other_weights_and_is_always_the_same(storybook):
+    model, _ = storybook
+    before = torch.random.get_rng_state()
+    twin, _ = load_model("storybook", device="cpu", untrained=True)
+    again, _ = load_model("storybook", device="cpu", untrained=True)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert twin.config.to_dict() == again.config.to_dict()
+    for (name, a), (_, b), (_, trained) in zip(
+        twin.named_parameters(), again.named_parameters(), model.named_parameters()
+    ):
+        assert torch.equal(a, b)
+        assert a.shape == trained.shape
+        if a.ndim == 2:
+            assert not torch.equal(a, trained), name
+
+
+def test_an_unknown_name_gets_the_nearest_known_one():
+    with pytest.raises(ModelError, match="Did you mean 'storybook'"):
+        load_model("storybok")
+    with pytest.raises(ModelError, match="Did you mean 'EleutherAI/gpt-neo-125M'"):
+        load_model("gpt-neo-125m")
+
+
+def test_a_name_that_no_hub_could_have():
+    with pytest.raises(ModelError, match="not a model name"):
+        load_model("gpt 2!")
+    with pytest.raises(ModelError, match="there is no folder"):
+        load_model("./nowhere/at/all")
+
+
+@pytest.mark.parametrize("offline", ["1", "0"])
+def test_a_hub_that_cannot_be_reached_is_one_error_at_once(tmp_path, offline):
+    """In a process of its own, with an empty cache and a hub address where nothing listens."""
+    code = (
+        "import time, interp_helpers as ih; ih.load_model; import transformers, huggingface_hub; t = time.monotonic()\n"
+        "try: ih.load_model('gpt2')\n"
+        "except ih.ModelError as error: print(error); print(time.monotonic() - t)"
+    )
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": offline}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
+    message, seconds = ran.stdout.splitlines()
+    assert "cannot be reached" in message
+    assert "load_model('storybook')" in message
+    assert float(seconds) < 6
+
+
+def test_a_hub_model_in_the_cache_needs_no_network(folders, tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / "abc"
+    shutil.copytree(folders["gpt2"], snapshot)
+    (tmp_path / "models--someone--tiny" / "refs").mkdir()
+    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model, _ = load_model("someone/tiny", device="cpu")
+    assert model.config.n_embd == 32
+    (snapshot / "model.safetensors").unlink()  # as an interrupted download leaves it
+    with pytest.raises(ModelError, match="cannot be reached"):
+        load_model("someone/tiny", device="cpu")
+
+
+def test_a_folder_without_a_model(tmp_path, folders):
+    with pytest.raises(ModelError, match=r"config\.json is missing"):
+        load_model(str(tmp_path))
+    folder = copy(folders["gpt2"], tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
+        load_model(str(folder))
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin may run code"):
+        load_model(str(folder))
+
+
+def test_a_shard_that_is_missing_is_named(tmp_path, folders):
+    folder = copy(folders["gpt2"], tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="300KB")
+    loaded, _ = load_model(str(folder), device="cpu")
+    torch.testing.assert_close(loaded.lm_head.weight, model.lm_head.weight)
+    shard = sorted(folder.glob("model-*.safetensors"))[0]
+    shard.unlink()
+    with pytest.raises(ModelError, match=f"{shard.name} missing"):
+        load_model(str(folder))
+
+
+def test_one_flipped_byte_of_the_weights_is_one_clear_error(tmp_path):
+    folder = copy(STORYBOOK, tmp_path)
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors .* is damaged: its sha256 is"):
+        load_model(str(folder))
+
+
+def test_the_checksums_cover_every_file_and_are_right():
+    sums = dict(reversed(line.split()) for line in (STORYBOOK / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == {path.name for path in STORYBOOK.iterdir()} - {"SHA256SUMS"}
+    for name, expected in sums.items():
+        assert hashlib.sha256((STORYBOOK / name).read_bytes()).hexdigest() == expected
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_cut_short_is_one_clear_error(tmp_path, folders, file):
+    path = copy(folders["gpt2"], tmp_path) / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match="cut short or damaged"):
+        load_model(str(path.parent))
+
+
+def test_weights_that_are_incomplete_are_not_filled_with_random_ones(tmp_path, folders):
+    from safetensors.torch import load_file, save_file
+
+    folder = copy(folders["gpt2"], tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["transformer.h.1.attn.c_attn.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack 1 .*transformer\.h\.1\.attn\.c_attn\.weight"):
+        load_model(str(folder))
+
+
+def test_a_model_that_is_not_causal(folders):
+    with pytest.raises(ModelError, match=r"not a causal language model .*BertForMaskedLM"):
+        load_model(str(folders["bert"]))
+
+
+def test_loading_is_quick_and_quiet(capfd):
+    began = time.monotonic()
+    load_model("storybook", device="cpu")
+    assert time.monotonic() - began < 10
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,126 @@
+"""Hygiene of every notebook, and its claims on the untrained twin. (nbval compares the outputs.)"""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from execution import alt_text, execute
+from regenerate import PICTURE, picture
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LINES, SETUP_LINES, DECIMALS = 8, 15, 3
+# A number in prose that someone could take for a result: 0.98, 37 %, head 4.3.
+RESULT = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)|(?<![\w.])\d+(?= ?%)")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    read = nbformat.read(request.param, 4)
+    read.path = request.param
+    return read
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def texts(output):
+    """All text of an output, its HTML included."""
+    yield from [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+    yield output.get("text", "")
+
+
+def printed(cells):
+    return "\n".join(text for cell in cells for output in cell.get("outputs", []) for text in texts(output))
+
+
+def test_there_are_notebooks_and_readme_shows_a_figure_of_the_first():
+    assert picture(nbformat.read(NOTEBOOKS[0], 4)) == (ROOT / PICTURE).read_bytes()
+    assert f"]({PICTURE.as_posix()})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_is_valid_and_was_executed_from_top_to_bottom(notebook):
+    nbformat.validate(nbformat.from_dict({key: notebook[key] for key in notebook if key != "path"}))
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+
+
+def test_its_outputs_hold_no_error_warning_or_path(notebook):
+    for cell in code(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", "".join(texts(output))
+            for text in texts(output):
+                assert not re.search(r"Warning|(?<![\w<])/(home|root|tmp|Users)/", text), text
+
+
+def test_it_prints_three_decimals_at_most(notebook):
+    found = re.findall(r"\d\.\d+", printed(code(notebook)))
+    assert [number for number in found if len(number.partition(".")[2]) > DECIMALS] == []
+
+
+def test_its_cells_are_short_and_show_their_figures(notebook):
+    setup, *others = code(notebook)
+    for cell, limit in [(setup, SETUP_LINES), *((cell, LINES) for cell in others)]:
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= limit, cell.source
+        assert "import *" not in cell.source
+        assert "filterwarnings" not in cell.source
+        if "plt.subplots" in cell.source:
+            assert lines[-1] == "plt.show()", cell.source
+    assert not any("import " in cell.source for cell in others), "imports stand in the set-up cell"
+
+
+def test_its_markdown_is_prose_between_sips_of_code(notebook):
+    for before, cell in zip(notebook.cells, notebook.cells[1:]):
+        if cell.cell_type == before.cell_type == "code":  # two cells in a row: the second is a claim or a printout
+            assert re.search(r"claim\(|^if |\.round\(|pd\.DataFrame", cell.source), cell.source
+
+
+def test_every_figure_has_alt_text(notebook):
+    for cell, following in zip(notebook.cells, [*notebook.cells[1:], None]):
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                assert alt_text(following), cell.source
+                assert output.metadata["image/png"]["alt"] == alt_text(following)
+
+
+def test_its_prose_quotes_no_number_that_no_cell_above_printed(notebook):
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"(?m)^#+ .*$|`[^`]*`|\$[^$]*\$", "", cell.source)
+            above = notebook.cells[:index]
+            shown = printed(above) + "\n".join(each.source for each in above if each.cell_type == "code")
+            for number in RESULT.findall(prose):
+                assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", shown), f"{number} in: {cell.source}"
+
+
+def made_claims(notebook):
+    """(name, learned) of every claim call in the source."""
+    for cell in code(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim":
+                learned = next(each.value.value for each in node.keywords if each.arg == "learned")
+                yield node.args[0].value, learned
+
+
+def test_its_claims_are_named_after_it_and_held_when_stored(notebook):
+    names = [name for name, _ in made_claims(notebook)]
+    assert names
+    assert all(name.startswith(notebook.path.name[:2] + ".") for name in names)
+    held = re.findall(r"^([✓✗]) (\S+)", printed(code(notebook)), re.M)
+    assert held == [("✓", name) for name in names]
+    assert code(notebook)[-1].source == "claim.table()"
+
+
+def test_on_the_untrained_twin_what_was_learned_is_gone(notebook, tmp_path, monkeypatch):
+    """A claim marked as learned that holds on the twin was not learned; one that is not must hold there too."""
+    monkeypatch.setenv("INTERP_UNTRAINED", "1")
+    monkeypatch.setenv("INTERP_CLAIMS", str(tmp_path / "claims.jsonl"))
+    execute(notebook.path)
+    lines = (tmp_path / "claims.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {each["claim"]: each["holds"] for each in map(json.loads, lines)}
+    assert found == {name: not learned for name, learned in made_claims(notebook)}

@@ -1,0 +1,95 @@
+"""Execute notebooks on a model into build/ and render them: python tools/run.py --model storybook NOTEBOOK ..."""
+
+import argparse
+import html
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from execution import execute
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+from tqdm import tqdm
+
+BUILD = Path("build")
+COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]
+
+
+def render(notebook):
+    """A self-contained page: what nbconvert would fetch from the network is left out, and nothing needs it."""
+    page, _ = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="").from_notebook_node(notebook)
+    return re.sub(
+        r'<script[^>]*src="[^"]*"[^>]*>\s*</script>|<script type="module">.*?mermaid.*?</script>', "", page, flags=re.S
+    )
+
+
+def write(path, text):
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def run(path, model, untrained):
+    """Execute one notebook and write its .ipynb and .html. Returns (row of the table, error or None)."""
+    claims = BUILD / f"{path.stem}.claims.jsonl"
+    claims.unlink(missing_ok=True)
+    os.environ.update(INTERP_MODEL=model, INTERP_CLAIMS=str(claims.resolve()))
+    os.environ.pop("INTERP_UNTRAINED", None)
+    if untrained:
+        os.environ["INTERP_UNTRAINED"] = "1"
+    try:
+        notebook, seconds, peak = execute(path)
+    except CellExecutionError as problem:
+        return [path.stem, "", "", "", "failed"], f"{path}: {problem}"
+    write(BUILD / path.name, nbformat.writes(notebook))
+    write(BUILD / f"{path.stem}.html", render(notebook))
+    lines = claims.read_text(encoding="utf-8").splitlines() if claims.is_file() else []
+    held = [json.loads(line)["holds"] for line in lines]
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    return [path.stem, str(cells), f"{seconds:.1f}", f"{peak:.0f}", f"{sum(held)} of {len(held)}"], None
+
+
+def index(rows, title):
+    """The index page: the table, with a link to every notebook."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
+    body = "".join(
+        f'<tr><td><a href="{html.escape(row[0])}.html">{html.escape(row[0])}</a></td>'
+        + "".join(f"<td>{html.escape(value)}</td>" for value in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>:root{{color-scheme:light dark}}body{{font:16px/1.6 sans-serif;"
+        "margin:2em auto;max-width:50em;padding:0 1em}td,th{padding:.2em 1em .2em 0;text-align:left}</style>"
+        f"<h1>{html.escape(title)}</h1><table><tr>{head}</tr>{body}</table></html>"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="storybook", help="a name or a folder, as load_model takes them")
+    parser.add_argument("--untrained", action="store_true", help="run on the model's untrained twin")
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    given = parser.parse_args()
+    BUILD.mkdir(exist_ok=True)
+    model = str(Path(given.model).resolve()) if Path(given.model).is_dir() else given.model
+    rows, errors = [], []
+    for path in tqdm(given.notebooks, unit="notebook"):
+        row, error = run(path, model, given.untrained)
+        rows.append(row)
+        errors += [error] if error else []
+    name = given.model + (" (untrained)" if given.untrained else "")
+    write(BUILD / "index.html", index(rows, f"The course on {name}"))
+    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
+    for row in [COLUMNS, *rows]:
+        print("  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip())
+    print(f"Open {(BUILD / 'index.html').resolve()}")
+    sys.exit("\n\n".join(errors) or None)
+
+
+if __name__ == "__main__":
+    main()
