@@ -18,9 +18,10 @@ BUILD = Path("build")
 COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]
 
 
-def render(notebook):
+def render(notebook, title):
     """A self-contained page: what nbconvert would fetch from the network is left out, and nothing needs it."""
-    page, _ = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="").from_notebook_node(notebook)
+    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="")
+    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     return re.sub(
         r'<script[^>]*src="[^"]*"[^>]*>\s*</script>|<script type="module">.*?mermaid.*?</script>', "", page, flags=re.S
     )
@@ -45,7 +46,7 @@ def run(path, model, untrained):
     except CellExecutionError as problem:
         return [path.stem, "", "", "", "failed"], f"{path}: {problem}"
     write(BUILD / path.name, nbformat.writes(notebook))
-    write(BUILD / f"{path.stem}.html", render(notebook))
+    write(BUILD / f"{path.stem}.html", render(notebook, path.stem))
     lines = claims.read_text(encoding="utf-8").splitlines() if claims.is_file() else []
     held = [json.loads(line)["holds"] for line in lines]
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
