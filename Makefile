@@ -21,7 +21,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONHASHSEED := 0
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test lab notebooks lock clean help
+.PHONY: run test lab notebooks claims lock clean help
 .DEFAULT_GOAL := help
 
 run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1)
@@ -36,6 +36,9 @@ lab: .venv/ready  ## Open JupyterLab on the notebooks
 
 notebooks: .venv/ready  ## Execute every notebook again in place, and store its outputs
 	$(BIN)/python tools/regenerate.py $(NOTEBOOKS)
+
+claims: .venv/ready  ## Write CLAIMS.md: every claim on storybook and on its untrained twin
+	$(BIN)/python tools/claims.py $(NOTEBOOKS)
 
 lock: .venv/ready  ## Renew requirements.lock, environment.yml and binder/ from the ranges in pyproject.toml
 	$(PIP) install --quiet uv

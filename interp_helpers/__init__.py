@@ -14,16 +14,22 @@ _HOME = {  # public name -> module
     "TextError": "errors",
     "load_model": "models",
     "encode": "texts",
+    "passages": "texts",
     "prompt_for": "texts",
+    "repeated_random_tokens": "texts",
+    "shuffled": "texts",
+    "token_batches": "texts",
     "token_labels": "texts",
     "Generation": "capture",
     "final_norm_name": "capture",
     "record_generation": "capture",
     "record_inputs": "capture",
+    "bootstrap_interval": "heads",
+    "classify": "heads",
     "Claims": "claims",
     "published_figures": "published",
 }
-_MODULES = sorted({*_HOME.values(), "plots"})
+_MODULES = sorted({*_HOME.values(), "plots", "survey", "views"})
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

@@ -142,3 +142,54 @@ def final_norm_name(model):
     if not norms:
         raise ModelError(f"final_norm_name: {type(trunk).__name__} has no norm after its layers.")
     return next(name for name, module in model.named_modules() if module is norms[-1])
+
+
+def attention_modules(model):
+    """The attention module of every layer, first layer first.
+
+    Found by structure: the list of as many modules as the configuration has layers, and in each the direct child whose
+    class is called an attention. Raises ModelError when there is no such list.
+    """
+    count = model.config.num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            found = [[each for each in layer.children() if "Attention" in type(each).__name__] for layer in module]
+            if all(len(each) == 1 for each in found):
+                return [each[0] for each in found]
+    raise ModelError(
+        f"attention_modules: {type(model).__name__} has no list of {count} layers with one attention module each."
+    )
+
+
+@contextmanager
+def visit_attention(model, visit):
+    """Call `visit(layer, pattern, values)` for every layer, as it runs, while the block lasts.
+
+    pattern: (batch, head, query, key); values: (batch, head, key, head size), those that several heads share repeated.
+    Both may be freed after the call: memory holds the patterns of one layer at a time. Run the model with
+    `use_cache=True`, from whose cache the values come. The hooks are gone after the block, also after an exception.
+
+    Raises ModelError when the model hands out no patterns or no cache.
+    """
+
+    def hook(layer):
+        def seen(module, inputs, options, outputs):
+            pattern = outputs[1] if isinstance(outputs, tuple) and len(outputs) > 1 else None
+            cache = options.get("past_key_values", options.get("layer_past"))
+            if pattern is None or cache is None:
+                raise ModelError(
+                    "visit_attention: the model hands out no "
+                    + ("attention pattern. Load it with load_model." if pattern is None else "values: use_cache=True.")
+                )
+            values = cache.layers[layer].values
+            visit(layer, pattern.detach(), values.repeat_interleave(pattern.shape[1] // values.shape[1], dim=1))
+
+        return seen
+
+    modules = attention_modules(model)
+    handles = [module.register_forward_hook(hook(i), with_kwargs=True) for i, module in enumerate(modules)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -16,6 +16,8 @@ STYLE = {
     "image.cmap": "viridis",
 }
 
+KIND_COLOURS = ["#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#DDDDDD", "#000000"]
+
 
 def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None)):
     """An image of a matrix `(row, column)`, the first row on top, with a colour bar that is labelled `label`.
@@ -62,4 +64,21 @@ def token_bars(values, tokens, ax, *, ylabel):
     ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
     ax.set(ylabel=ylabel)
     ax.margins(x=0.01)
+    return ax
+
+
+def class_map(kinds, order, ax):
+    """Layers by heads, coloured by class. kinds: strings `(layer, head)`; order: all classes, as in the legend."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    colours = KIND_COLOURS[: len(order)]
+    codes = np.vectorize(list(order).index)(kinds)
+    ax.imshow(
+        codes, aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=-0.5, vmax=len(order) - 0.5
+    )
+    handles = [Patch(color=colour, label=kind.replace("_", " ")) for colour, kind in zip(colours, order)]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    ax.set(xlabel="head", ylabel="layer")
+    ax.spines[:].set_visible(False)
     return ax

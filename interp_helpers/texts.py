@@ -1,8 +1,12 @@
 """Texts for the notebooks, and the way from text to tokens and back to something readable."""
 
+from pathlib import Path
+
 import torch
 
 from .errors import TextError
+
+PASSAGES = Path(__file__).parent / "data" / "passages.txt"
 
 # Prompts suit the model in use: stories for the bundled one, facts and questions for those that know some.
 PROMPTS = {
@@ -45,3 +49,67 @@ def token_labels(tokenizer, tokens):
     """
     texts = [tokenizer.decode([int(token)], clean_up_tokenization_spaces=False) for token in tokens]
     return [("·" + text[1:] if text.startswith(" ") else text).replace("\n", "↵") for text in texts]
+
+
+def passages():
+    """64 short passages of plain storytelling, written for this course: texts to examine a model on.
+
+    >>> len(passages())
+    64
+    """
+    return PASSAGES.read_text(encoding="utf-8").splitlines()
+
+
+def pad(rows):
+    """Rows of token ids of unequal length as (tokens, mask), both `(text, position)`, padded on the right.
+
+    mask is True for tokens and False for padding, whose id is 0: nothing before it can attend to it. Raises TextError
+    when a row, or the list of rows, is empty.
+
+    >>> pad([[5, 6, 7], [8]])
+    (tensor([[5, 6, 7],
+            [8, 0, 0]]), tensor([[ True,  True,  True],
+            [ True, False, False]]))
+    """
+    lengths = torch.tensor([len(row) for row in rows])
+    if len(rows) == 0 or (lengths == 0).any():
+        raise TextError("pad: there is no text, or one without tokens. Leave empty texts out.")
+    tokens = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    mask = torch.arange(tokens.shape[1]) < lengths[:, None]
+    tokens[mask] = torch.cat([torch.as_tensor(row) for row in rows])
+    return tokens, mask
+
+
+def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
+    """Texts as a list of (tokens, mask), `size` texts in each.
+
+    start: a token id to put in front of every text, such as `tokenizer.bos_token_id`; None adds nothing.
+    Raises TextError as `encode` does.
+    """
+    front = [] if start is None else [start]
+    rows = [[*front, *encode(tokenizer, text, context=context, room=len(front))[0].tolist()] for text in texts]
+    return [pad(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+
+def repeated_random_tokens(tokenizer, length, *, sequences=16, start=None, seed=0):
+    """Random tokens, then the same again: `(sequence, 2 * length)`, or one more with the token id `start` in front.
+
+    Nothing but the repetition can be predicted, so whatever a head does on the second copy it does because of it.
+    Tokens are drawn evenly from all that are not special ones.
+    """
+    ids = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
+    generator = torch.Generator().manual_seed(seed)
+    piece = ids[torch.randint(len(ids), (sequences, length), generator=generator)]
+    front = [] if start is None else [torch.full((sequences, 1), start)]
+    return torch.cat([*front, piece, piece], 1)
+
+
+def shuffled(batches, seed=0):
+    """The same batches with the tokens of every text in random order; the first token and padding stay."""
+    generator = torch.Generator().manual_seed(seed)
+    mixed = []
+    for tokens, mask in batches:
+        keys = torch.rand(tokens.shape, generator=generator) + (~mask) * 2.0  # padding sorts last
+        keys[:, 0] = -1
+        mixed.append((tokens.gather(1, keys.argsort(1)), mask))
+    return mixed

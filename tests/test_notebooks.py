@@ -1,14 +1,14 @@
 """Hygiene of every notebook, and its claims on the untrained twin. (nbval compares the outputs.)"""
 
-import ast
-import json
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
-from execution import alt_text, execute
+from claims import LEDGER, on_twin, section, stated, stored
+from execution import alt_text
 from regenerate import PICTURE, picture
+from stored_outputs import same
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -98,29 +98,27 @@ def test_its_prose_quotes_no_number_that_no_cell_above_printed(notebook):
                 assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", shown), f"{number} in: {cell.source}"
 
 
-def made_claims(notebook):
-    """(name, learned) of every claim call in the source."""
-    for cell in code(notebook):
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim":
-                learned = next(each.value.value for each in node.keywords if each.arg == "learned")
-                yield node.args[0].value, learned
-
-
 def test_its_claims_are_named_after_it_and_held_when_stored(notebook):
-    names = [name for name, _ in made_claims(notebook)]
+    names = list(stated(notebook))
     assert names
     assert all(name.startswith(notebook.path.name[:2] + ".") for name in names)
-    held = re.findall(r"^([✓✗]) (\S+)", printed(code(notebook)), re.M)
-    assert held == [("✓", name) for name in names]
+    assert [(mark, name) for mark, name, _, _ in stored(notebook)] == [("✓", name) for name in names]
     assert code(notebook)[-1].source == "claim.table()"
 
 
-def test_on_the_untrained_twin_what_was_learned_is_gone(notebook, tmp_path, monkeypatch):
+def test_on_the_untrained_twin_what_was_learned_is_gone(notebook):
     """A claim marked as learned that holds on the twin was not learned; one that is not must hold there too."""
-    monkeypatch.setenv("INTERP_UNTRAINED", "1")
-    monkeypatch.setenv("INTERP_CLAIMS", str(tmp_path / "claims.jsonl"))
-    execute(notebook.path)
-    lines = (tmp_path / "claims.jsonl").read_text(encoding="utf-8").splitlines()
-    found = {each["claim"]: each["holds"] for each in map(json.loads, lines)}
-    assert found == {name: not learned for name, learned in made_claims(notebook)}
+    twin = on_twin(notebook.path)
+    assert {name: holds for name, (holds, _) in twin.items()} == {
+        name: not learned for name, learned in stated(notebook).items()
+    }
+    ledger = (ROOT / LEDGER).read_text(encoding="utf-8")
+    wanted = section(notebook.path, twin)
+    start = max(ledger.find(f"\n## {notebook.path.stem}\n"), 0)
+    digest = notebook.metadata["stored_with"]["arithmetic"]
+    assert same(ledger[start : start + len(wanted)], wanted, digest), "CLAIMS.md is stale: run `make claims`"
+
+
+def test_the_ledger_lists_every_notebook_and_nothing_else():
+    headings = re.findall(r"^## (.+)$", (ROOT / LEDGER).read_text(encoding="utf-8"), re.M)
+    assert headings == [path.stem for path in NOTEBOOKS]

@@ -1,0 +1,108 @@
+"""Every score of every head of a model, over any number of texts."""
+
+import os
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from .capture import attention_modules, visit_attention
+from .errors import ArgumentError
+from .heads import TARGETS, entropy_shares
+
+SCORES = [*TARGETS, "value_weighted_first_token", "entropy_share"]
+
+
+@torch.no_grad()
+def survey(model, batches, *, per_text=False):
+    """Score every head over batches of texts.
+
+    batches: an iterable of (tokens, mask), each `(text, position)`: ids, and True for tokens, False for padding, which
+        must stand on the right. tokens alone will do when nothing is padded. A list shows its length in the progress
+        bar; a generator keeps only one batch in memory.
+    per_text: give every text's scores, as a bootstrap over texts needs them, instead of the mean over queries.
+
+    Returns a dict: name -> `(layer, head)` tensor, float64, or `(text, layer, head)`; the names are SCORES, without
+    those that no query had a target for. With per_text, NaN marks a text that had none.
+
+    Patterns are read one layer at a time and added up at once: time grows with the number of tokens, memory does not.
+    Raises ArgumentError when a text is all padding, padding stands on the left, a pattern holds NaN, or no text is
+    given.
+    """
+    layers = len(attention_modules(model))
+    sums, counts = [], []
+    total = len(batches) if hasattr(batches, "__len__") else None
+    quiet = bool(os.environ.get("TQDM_DISABLE"))  # in a notebook, tqdm does not look at it by itself
+    for tokens, mask in tqdm(_with_masks(batches), unit="batch", total=total, disable=quiet):
+        tokens, mask = tokens.to(model.device), mask.to(model.device)
+        batch = _Batch(tokens, mask, layers)
+        with visit_attention(model, batch.add):
+            model.base_model(tokens, attention_mask=mask.long(), use_cache=True)  # no logits: nobody asks for them
+        sums.append(batch.sums)
+        counts.append(batch.counts)
+        if not per_text:  # running sums only
+            sums, counts = (
+                [sum(each.sum(0, keepdim=True) for each in sums)],
+                [sum(each.sum(0, keepdim=True) for each in counts)],
+            )
+    if not sums:
+        raise ArgumentError("survey: there are no texts. Give at least one batch of tokens.")
+    sums, counts = torch.cat(sums), torch.cat(counts)
+    found = {}
+    for index, name in enumerate(SCORES):
+        if counts[:, index].any():
+            score = sums[..., index] / counts[:, None, None, index]
+            found[name] = score if per_text else score[0]
+    return found
+
+
+class _Batch:
+    """The sums of one batch: `sums` (text, layer, head, score) over queries, `counts` (text, score) of queries."""
+
+    def __init__(self, tokens, mask, layers):
+        self.layers, self.sums = layers, None
+        targets = [make(tokens, mask) for make in TARGETS.values()]
+        self.queries = mask[:, 1:]  # all but the first: they choose
+        self.targets = torch.stack([each.flatten(1) for each in targets], -1).float()  # (text, query x key, target)
+        chosen = self.queries.sum(1)
+        self.counts = torch.stack([*(each.any(-1).sum(-1) for each in targets), chosen, chosen], -1).double()
+
+    def add(self, layer, pattern, values):
+        """pattern: (text, head, query, key); values: (text, head, key, head size)."""
+        to_targets = pattern.flatten(2) @ self.targets
+        norms = values.norm(dim=-1)
+        weighted = pattern[:, :, 1:, 0] * norms[:, :, :1] / (pattern[:, :, 1:] @ norms[..., None])[..., 0]
+        rest = torch.stack([weighted, entropy_shares(pattern)[:, :, 1:]], -1)
+        rest = torch.where(self.queries[:, None, :, None], rest, 0).sum(2)
+        found = torch.cat([to_targets, rest], -1).double()
+        if not torch.isfinite(found).all():
+            raise ArgumentError(f"survey: the attention of layer {layer} holds NaN or infinity.")
+        if self.sums is None:
+            text, head, score = found.shape
+            self.sums = found.new_zeros(text, self.layers, head, score)
+        self.sums[:, layer] = found
+
+
+def _with_masks(batches):
+    for batch in batches:
+        tokens, mask = batch if isinstance(batch, tuple) else (batch, torch.ones_like(batch, dtype=torch.bool))
+        if tokens.ndim != 2 or tokens.shape != mask.shape:
+            raise ArgumentError(
+                f"survey: tokens and mask must both be (text, position); got {tuple(tokens.shape)} and "
+                f"{tuple(mask.shape)}."
+            )
+        lengths = mask.sum(1)
+        if (lengths == 0).any():
+            raise ArgumentError("survey: a text is all padding. Leave it out.")
+        if not torch.equal(mask, torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]):
+            raise ArgumentError("survey: padding must stand on the right, so that no token can attend to it.")
+        yield tokens, mask
+
+
+def table(scores):
+    """Scores as a table, a row for each head, "layer.head" as its index."""
+    import pandas as pd
+
+    layers, heads = np.asarray(next(iter(scores.values()))).shape
+    names = [f"{layer}.{head}" for layer in range(layers) for head in range(heads)]
+    return pd.DataFrame({name: np.asarray(value).ravel() for name, value in scores.items()}, index=names)

@@ -1,0 +1,78 @@
+"""Write CLAIMS.md, all claims on storybook and on its untrained twin: python tools/claims.py NOTEBOOK ..."""
+
+import ast
+import json
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from execution import execute
+
+LEDGER = Path("CLAIMS.md")
+HEAD = """\
+# Claims
+
+Made by `make claims`. Each finding of the course is a claim that a cell checks: a sentence, the number it rests on, and
+whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh weights. What holds on both
+comes from the architecture; what holds only after training was learned.
+"""
+
+
+def stated(notebook):
+    """{claim: whether it is marked as learned}, from the calls in a notebook's source, in order."""
+    found = {}
+    for cell in notebook.cells:
+        for node in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else []:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim":
+                learned = next(each.value.value for each in node.keywords if each.arg == "learned")
+                found[node.args[0].value] = learned
+    return found
+
+
+def stored(notebook):
+    """[(tick or cross, claim, sentence, value)] of a notebook's stored outputs, all as they were printed."""
+    outputs = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    return re.findall(r"^([✓✗]) (\S+)  (.+)  \[(.+)\]$", "".join(outputs), re.M)
+
+
+def on_twin(path):
+    """{claim: (holds, value)} of a run of the notebook at `path` on the untrained twin."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "claims.jsonl"
+        os.environ.update(INTERP_UNTRAINED="1", INTERP_CLAIMS=str(file))
+        try:
+            execute(path)
+        finally:
+            del os.environ["INTERP_UNTRAINED"], os.environ["INTERP_CLAIMS"]
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {each["claim"]: (each["holds"], each["value"]) for each in lines}
+
+
+def section(path, twin):
+    """The ledger's lines for one notebook, from its stored outputs and its claims on the twin."""
+    notebook = nbformat.read(path, 4)
+    learned = stated(notebook)
+    lines = [
+        f"\n## {path.stem}\n",
+        "| claim | sentence | storybook | untrained twin | comes from |",
+        "|---|---|---|---|---|",
+    ]
+    for mark, name, sentence, value in stored(notebook):
+        holds, number = twin[name]
+        source = "training" if learned[name] else "architecture"
+        lines.append(f"| {name} | {sentence} | {mark} {value} | {'✓' if holds else '✗'} {number:.3g} | {source} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(paths):
+    text = HEAD + "".join(section(path, on_twin(path)) for path in map(Path, paths))
+    part = LEDGER.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, LEDGER)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
