@@ -55,16 +55,18 @@ def attention_view(tokens, pattern, *, digits=3):
     """One layer's attention as CircuitsVis's AttentionHeads: all heads small, one of them large with its numbers.
 
     tokens: a string for every position, as `token_labels` makes them.
-    pattern: (head, query, key), rows that sum to 1. A row ends at its last weight that is not 0, and the area above
-        the diagonal is grey when no head attends to later positions.
+    pattern: (head, query, key), rows that sum to 1. The area above the diagonal is grey when no head attends to
+        later positions, as in a causal model.
     digits: how many decimals of a weight are kept, 1 to 6.
 
-    Returns an IPython HTML, 13 kB for 8 heads and 32 tokens, the same for the same input. It draws when the page has
-    the output of `views_loader` too, above or below, and says so until then. A notebook that is not trusted runs no
-    JavaScript: put a figure of matplotlib beside it. Raises ArgumentError for a pattern of another shape or with
-    rows that are no weights, for tokens that are not strings or not as many as positions, and for other digits.
+    Returns an IPython HTML, about 15 kB for 8 causal heads and 32 tokens, the same for the same input. It draws
+    when the page has the output of `views_loader` too, above or below, and says so until then. A notebook that is
+    not trusted runs no JavaScript: put a figure of matplotlib beside the view.
+
+    Raises ArgumentError for a pattern of another shape or with rows that are no weights, for tokens that are not
+    strings or not as many as positions, and for other digits.
     """
-    weights = torch.as_tensor(pattern).detach().cpu().double()
+    weights = torch.as_tensor(pattern).cpu().double()
     if weights.ndim != 3 or weights.numel() == 0:
         raise ArgumentError(
             f"attention_view: the pattern has the shape {tuple(weights.shape)}; it must be (head, query, key), with "
