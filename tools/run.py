@@ -12,7 +12,6 @@ import nbformat
 from execution import execute
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
-from tqdm import tqdm
 
 BUILD = Path("build")
 COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]
@@ -70,6 +69,16 @@ def index(rows, title):
     )
 
 
+def show(row, longest):
+    """Print a row of the table as soon as it is known."""
+    print(
+        row[0].ljust(longest),
+        *(value.rjust(len(column)) for value, column in zip(row[1:], COLUMNS[1:])),
+        sep="  ",
+        flush=True,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="storybook", help="a name or a folder, as load_model takes them")
@@ -79,15 +88,15 @@ def main():
     BUILD.mkdir(exist_ok=True)
     model = str(Path(given.model).resolve()) if Path(given.model).is_dir() else given.model
     rows, errors = [], []
-    for path in tqdm(given.notebooks, unit="notebook"):
+    longest = max(len(path.stem) for path in given.notebooks)
+    show(COLUMNS, longest)
+    for path in given.notebooks:
         row, error = run(path, model, given.untrained)
+        show(row, longest)
         rows.append(row)
         errors += [error] if error else []
     name = given.model + (" (untrained)" if given.untrained else "")
     write(BUILD / "index.html", index(rows, f"The course on {name}"))
-    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
-    for row in [COLUMNS, *rows]:
-        print("  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip())
     print(f"Open {(BUILD / 'index.html').resolve()}")
     sys.exit("\n\n".join(errors) or None)
 
