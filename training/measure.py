@@ -43,13 +43,15 @@ def repeated_share(tokens, size=3):
     return 1 - len(set(runs)) / len(runs)
 
 
-def loop_share(model, tokenizer, new_tokens=60):
-    """Mean share of repeated runs of three tokens in greedy continuations of STARTS."""
+def loop_share(model, tokenizer, new_tokens=60, sample=False):
+    """Mean share of repeated runs of three tokens in continuations of STARTS, greedy or sampled (seed 0)."""
+    torch.manual_seed(0)
+    how = {"do_sample": True, "top_k": 0} if sample else {"do_sample": False}
     shares = []
     for text in STARTS:
         prompt = torch.tensor([[0, *tokenizer.encode(text).ids]], device=model.device)
         room = min(new_tokens, model.config.n_positions - prompt.shape[1])
-        settings = {"max_new_tokens": room, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+        settings = {"max_new_tokens": room, "pad_token_id": 0, "eos_token_id": None, **how}
         out = model.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)
         shares.append(repeated_share(out[0, prompt.shape[1] :].tolist()))
     return float(np.mean(shares))
