@@ -11,14 +11,6 @@ else
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-# One thread and no progress bars: stored outputs are the same on every run. Nothing asks the network unless
-# another model is named.
-export OMP_NUM_THREADS := 1
-export TOKENIZERS_PARALLELISM := false
-export TQDM_DISABLE := 1
-export HF_HUB_DISABLE_PROGRESS_BARS := 1
-export HF_HUB_DISABLE_TELEMETRY := 1
-export PYTHONHASHSEED := 0
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
 .PHONY: run test lab notebooks claims lock clean help
@@ -32,7 +24,7 @@ test: .venv/ready  ## Check everything: ruff, unit tests, doctests, and nbval on
 	$(BIN)/python -m pytest
 
 lab: .venv/ready  ## Open JupyterLab on the notebooks
-	env -u OMP_NUM_THREADS -u TQDM_DISABLE $(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 notebooks: .venv/ready  ## Execute every notebook again in place, and store its outputs
 	$(BIN)/python tools/regenerate.py $(NOTEBOOKS)

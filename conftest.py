@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
-os.environ.update(  # the same as in the Makefile, for a plain `pytest`
-    OMP_NUM_THREADS="1",
-    TOKENIZERS_PARALLELISM="false",
-    TQDM_DISABLE="1",
-    HF_HUB_DISABLE_PROGRESS_BARS="1",
-    HF_HUB_DISABLE_TELEMETRY="1",
-    PYTHONHASHSEED="0",
-)
+import environment  # noqa: F401 - before anything that reads it
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # "0" for pytest -m hub
 for name in ("INTERP_MODEL", "INTERP_UNTRAINED", "INTERP_CLAIMS"):  # stored outputs are storybook's
     os.environ.pop(name, None)

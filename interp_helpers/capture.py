@@ -182,6 +182,11 @@ def visit_attention(model, visit):
                     + ("attention pattern. Load it with load_model." if pattern is None else "values: use_cache=True.")
                 )
             values = cache.layers[layer].values
+            if values.shape[-2] != pattern.shape[-1]:
+                raise ModelError(
+                    f"visit_attention: layer {layer} keeps {values.shape[-2]} values of {pattern.shape[-1]} tokens (a "
+                    "sliding window). Give texts that fit the window."
+                )
             visit(layer, pattern.detach(), values.repeat_interleave(pattern.shape[1] // values.shape[1], dim=1))
 
         return seen

@@ -36,8 +36,8 @@ class Claims:
         """Print and keep a claim.
 
         name: "01.short-name"; value: one number; holds: True or False.
-        learned: whether training made it so (then it must not hold on the untrained twin) or the architecture
-            alone does (then it holds there too).
+        learned: whether it needs training: then it must not hold on the untrained twin. What holds there too follows
+            from the architecture, the tokenizer, the decoding or a definition.
 
         Raises ArgumentError when the name is taken or the value is no finite number, and ClaimError when the
         claim fails on the trained bundled model.
@@ -57,15 +57,15 @@ class Claims:
             raise ClaimError(f"claim: {name!r} does not hold on storybook: {sentence} (value {made['value']}).")
 
     def table(self):
-        """The claims made so far, one a row: claim, sentence, value, holds (✓ or ✗), comes from."""
+        """The claims made so far, one a row: claim, sentence, value, holds (✓ or ✗), needs training (yes or no)."""
         rows = [
             {
                 "claim": each["claim"],
                 "sentence": each["sentence"],
                 "value": each["value"],
                 "holds": "✓" if each["holds"] else "✗",
-                "comes from": "training" if each["learned"] else "architecture",
+                "needs training": "yes" if each["learned"] else "no",
             }
             for each in self.made
         ]
-        return pd.DataFrame(rows, columns=["claim", "sentence", "value", "holds", "comes from"]).set_index("claim")
+        return pd.DataFrame(rows, columns=["claim", "sentence", "value", "holds", "needs training"]).set_index("claim")

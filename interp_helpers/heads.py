@@ -12,8 +12,8 @@ import torch
 
 from .errors import ArgumentError
 
-# A head is of a kind when more than half of its attention is: then no other use of it can be larger. The same share
-# parts focused from broad: half of the entropy that an even spread would have.
+# A head is of a kind when more than half of its attention is: then, on those texts, no other key has more. The same
+# share parts focused from broad: half of the entropy that an even spread would have.
 MAJORITY = 0.5
 KINDS = ["induction", "duplicate_token", "previous_token", "current_token", "first_token", "focused", "broad"]
 
@@ -169,8 +169,9 @@ def entropy_share(pattern, mask=None):
 def value_weighted(pattern, value_norms):
     """The pattern with every weight multiplied by the norm of the value it brings, rows again summing to 1.
 
-    A head that attends to a position with a short value vector moves little from there (Kobayashi et al. 2020,
-    arXiv:2004.10102). value_norms: `(..., key)`, not negative.
+    A head that attends to a position with a short value vector takes less from there than its weights suggest. After
+    Kobayashi et al. 2020 (arXiv:2004.10102), who also put the values through the output matrix; this does not. The
+    result is a share: it does not say how much a head moves in all. value_norms: `(..., key)`, not negative.
 
     >>> value_weighted(torch.tensor([[1.0, 0], [0.5, 0.5]]), torch.tensor([1.0, 3.0]))
     tensor([[1.0000, 0.0000],
@@ -186,8 +187,11 @@ def classify(scores):
     scores: name -> `(layer, head)`, with the names of `TARGETS` and "entropy_share". A head is named after the first
     of KINDS to which more than half of its attention goes; a head with none is focused when its entropy is less than
     half of its maximum, and broad otherwise. Induction and duplicates come first: they are measured on repeated
-    tokens, the others on text.
+    tokens, the others on text, so that a head can pass twice. Raises ArgumentError when a score is missing or NaN.
     """
+    for name in [*TARGETS, "entropy_share"]:
+        if name not in scores or np.isnan(np.asarray(scores[name])).any():
+            raise ArgumentError(f"classify: the score {name!r} is missing or NaN; a class needs all of them.")
     kinds = np.where(np.asarray(scores["entropy_share"]) < MAJORITY, "focused", "broad").astype("<U15")
     for kind in reversed(list(KINDS[:5])):
         kinds[np.asarray(scores[kind]) > MAJORITY] = kind
@@ -198,13 +202,15 @@ def bootstrap_interval(values, level=0.95, resamples=999, seed=0):
     """Interval of the mean over texts, by the percentile bootstrap (Efron 1979).
 
     values: `(text, ...)`. Returns (low, high), each `(...)`.
-    Raises ArgumentError for fewer than two texts.
+    Raises ArgumentError for fewer than two texts, and for NaN (a text without a target).
     """
     from scipy.stats import bootstrap
 
     values = np.asarray(values)
     if len(values) < 2:
         raise ArgumentError(f"bootstrap_interval: there are {len(values)} texts; an interval needs two or more.")
+    if np.isnan(values).any():
+        raise ArgumentError("bootstrap_interval: a value is NaN. Leave out the texts in which no query had a target.")
     interval = bootstrap(
         (values,),
         np.mean,

@@ -22,8 +22,8 @@ def survey(model, batches, *, per_text=False):
         bar; a generator keeps only one batch in memory.
     per_text: give every text's scores, as a bootstrap over texts needs them, instead of the mean over queries.
 
-    Returns a dict: name -> `(layer, head)` tensor, float64, or `(text, layer, head)`; the names are SCORES, without
-    those that no query had a target for. With per_text, NaN marks a text that had none.
+    Returns a dict: name -> `(layer, head)` tensor, float64, on the CPU, or `(text, layer, head)`; the names are
+    SCORES, without those that no query had a target for. With per_text, NaN marks a text that had none.
 
     Patterns are read one layer at a time and added up at once: time grows with the number of tokens, memory does not.
     Raises ArgumentError when a text is all padding, padding stands on the left, a pattern holds NaN, or no text is
@@ -65,7 +65,7 @@ class _Batch:
         self.queries = mask[:, 1:]  # all but the first: they choose
         self.targets = torch.stack([each.flatten(1) for each in targets], -1).float()  # (text, query x key, target)
         chosen = self.queries.sum(1)
-        self.counts = torch.stack([*(each.any(-1).sum(-1) for each in targets), chosen, chosen], -1).double()
+        self.counts = torch.stack([*(each.any(-1).sum(-1) for each in targets), chosen, chosen], -1).cpu().double()
 
     def add(self, layer, pattern, values):
         """pattern: (text, head, query, key); values: (text, head, key, head size)."""
@@ -74,7 +74,7 @@ class _Batch:
         weighted = pattern[:, :, 1:, 0] * norms[:, :, :1] / (pattern[:, :, 1:] @ norms[..., None])[..., 0]
         rest = torch.stack([weighted, entropy_shares(pattern)[:, :, 1:]], -1)
         rest = torch.where(self.queries[:, None, :, None], rest, 0).sum(2)
-        found = torch.cat([to_targets, rest], -1).double()
+        found = torch.cat([to_targets, rest], -1).cpu().double()  # on the CPU: Apple's GPUs have no float64
         if not torch.isfinite(found).all():
             raise ArgumentError(f"survey: the attention of layer {layer} holds NaN or infinity.")
         if self.sums is None:
@@ -86,6 +86,7 @@ class _Batch:
 def _with_masks(batches):
     for batch in batches:
         tokens, mask = batch if isinstance(batch, tuple) else (batch, torch.ones_like(batch, dtype=torch.bool))
+        mask = mask.bool()  # a tokenizer's attention mask holds integers
         if tokens.ndim != 2 or tokens.shape != mask.shape:
             raise ArgumentError(
                 f"survey: tokens and mask must both be (text, position); got {tuple(tokens.shape)} and "

@@ -94,7 +94,7 @@ def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
 def repeated_random_tokens(tokenizer, length, *, sequences=16, start=None, seed=0):
     """Random tokens, then the same again: `(sequence, 2 * length)`, or one more with the token id `start` in front.
 
-    Nothing but the repetition can be predicted, so whatever a head does on the second copy it does because of it.
+    Nothing but the repetition can be predicted, from the second token of the second copy on.
     Tokens are drawn evenly from all that are not special ones.
     """
     ids = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))

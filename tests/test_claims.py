@@ -36,7 +36,7 @@ def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
     table = claim.table()
     assert table.index.tolist() == ["00.a", "00.b"]
     assert table["holds"].tolist() == ["✓", "✗"]
-    assert table["comes from"].tolist() == ["architecture", "training"]
+    assert table["needs training"].tolist() == ["no", "yes"]
     lines = [json.loads(line) for line in (tmp_path / "claims.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(each["claim"], each["value"], each["holds"], each["model"], each["untrained"]) for each in lines] == [
         ("00.a", 1.0, True, "gpt2", True),

@@ -16,8 +16,9 @@ HEAD = """\
 # Claims
 
 Made by `make claims`. Each finding of the course is a claim that a cell checks: a sentence, the number it rests on, and
-whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh weights. What holds on both
-comes from the architecture; what holds only after training was learned.
+whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh random weights. What holds on
+both needs no training: it follows from the architecture, the tokenizer, the decoding, or a definition. Fresh weights
+are small, so what falls on the twin needed weights that grew: not every such claim is about a skill.
 """
 
 
@@ -57,13 +58,13 @@ def section(path, twin):
     learned = stated(notebook)
     lines = [
         f"\n## {path.stem}\n",
-        "| claim | sentence | storybook | untrained twin | comes from |",
+        "| claim | sentence | storybook | untrained twin | needs training |",
         "|---|---|---|---|---|",
     ]
     for mark, name, sentence, value in stored(notebook):
         holds, number = twin[name]
-        source = "training" if learned[name] else "architecture"
-        lines.append(f"| {name} | {sentence} | {mark} {value} | {'✓' if holds else '✗'} {number:.3g} | {source} |")
+        cells = [name, sentence, f"{mark} {value}", f"{'✓' if holds else '✗'} {number:.3g}"]
+        lines.append("| " + " | ".join([*cells, "yes" if learned[name] else "no"]) + " |")
     return "\n".join(lines) + "\n"
 
 

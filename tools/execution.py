@@ -1,8 +1,10 @@
 """Execute a notebook the way all tools do it: offline, on one thread, with clean and repeatable outputs."""
 
+import os
 import re
 import time
 
+import environment  # noqa: F401 - sets it, for the kernels
 import nbformat
 from nbclient import NotebookClient
 from nbclient.util import run_sync
@@ -14,7 +16,7 @@ METADATA = {
 PEAK = (  # of the kernel, in MiB: Linux counts in KiB, macOS in bytes, Windows has no resource module
     "(lambda r, p: r.getrusage(r.RUSAGE_SELF).ru_maxrss / (2**20 if p == 'darwin' else 2**10))"
     "(__import__('resource'), __import__('sys').platform)"
-    if __import__("os").name == "posix"
+    if os.name == "posix"
     else "__import__('psutil').Process().memory_info().peak_wset / 2**20"
 )
 

@@ -134,7 +134,8 @@ in float16 and loaded in float32.
 
 ## Data
 
-{len(trained.books)} public-domain books, children's and plainly written ones, {size / 1e6:.1f} million tokens.
+{len(trained.books)} public-domain books, stories and novels, many of them for children: {size / 1e6:.1f} million
+tokens.
 {len(kept)} whole books were held out: all figures below come from them. All titles and where each came from
 stand at the end of this card.
 
@@ -142,9 +143,9 @@ Some windows of training do not hold plain text but a piece of 12 to 63 tokens t
 the window:
 
 {phases}
-This is a teaching aid. Without repeats, no induction head formed within 4 million tokens; large models learn the same
-from natural text, with a thousand times the tokens. So this model shows *what* an induction head is, not how often
-text asks for one.
+This is a teaching aid. In trials without repeats (their logs were not kept), no induction head formed within 4
+million tokens; large models learn the same from natural text, with a thousand times the tokens. So this model shows
+*what* an induction head is, not how often text asks for one.
 
 ## Training
 
@@ -156,7 +157,8 @@ Hardware: {hardware()}; {trained.seconds / 60:.0f} minutes, measurements include
 ## Results
 
 On held-out books: {FINAL_WINDOWS} windows for the loss, {FINAL_SCORE_WINDOWS} sequences for every score, with
-the weights as they are shipped. "Layer.head" counts from 0.
+the weights as they are shipped. Repeated tokens are drawn from the books, with `<|endoftext|>` in front; tokens drawn
+evenly from the vocabulary are rarer, and give lower scores. "Layer.head" counts from 0.
 
 | what | value |
 |---|---|
@@ -186,7 +188,7 @@ a trend that stands out from the noise of eight prompts.
 ## Limits
 
 - It knows no facts, cannot follow instructions, count or reason, and loses the thread after a sentence or two.
-- Its books were written between 600 BC and the 1920s, most in the nineteenth century, in English, most by
+- Its books were written between 600 BC and the 1920s, most in the nineteenth century, in English or translated, most by
   British and American authors. Their views of women, of servants, of other peoples and of empire are in it,
   and it repeats their prejudices and their words. Do not put its text before children unread.
 - It reads {config.n_positions} tokens at most. Its heads were helped to form (see Data): how clean they are says
