@@ -90,13 +90,18 @@ def test_the_untrained_twin_has_no_head_of_any_kind():
     assert heads.entropy_share(pattern).min() > 0.9
 
 
-@pytest.mark.parametrize("name", ["previous_token", "duplicate_token", "induction"])
-def test_scores_equal_those_of_transformer_lens(name, storybook):
-    """detect_head's "mul" is the same sum, over all queries instead of those that have a target."""
-    from transformer_lens.head_detector import detect_head
+@pytest.fixture(scope="module")
+def bridge():
     from transformer_lens.model_bridge import TransformerBridge
 
-    bridge = TransformerBridge.boot_transformers(str(STORYBOOK), device="cpu")
+    return TransformerBridge.boot_transformers(str(STORYBOOK), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["previous_token", "duplicate_token", "induction"])
+def test_scores_equal_those_of_transformer_lens(name, storybook, bridge):
+    """detect_head's "mul" is the same sum, over all queries instead of those that have a target."""
+    from transformer_lens.head_detector import detect_head
+
     text = "The old king had three sons, and the three sons of the old king had three ships."
     theirs = detect_head(bridge, text, f"{name}_head")
     tokens = bridge.to_tokens(text)
@@ -147,3 +152,14 @@ def test_bad_patterns_are_refused():
         heads.induction_score(PATTERN, torch.tensor([1, 2, 3]))
     with pytest.raises(ArgumentError, match="two tokens or more"):
         heads.previous_token_score(torch.ones(1, 1))
+
+
+def test_missing_scores_and_nan_are_refused():
+    scores = {name: torch.zeros(1, 2) for name in [*heads.TARGETS, "entropy_share"]}
+    assert heads.classify(scores).tolist() == [["focused", "focused"]]
+    with pytest.raises(ArgumentError, match="'induction' is missing or NaN"):
+        heads.classify({name: value for name, value in scores.items() if name != "induction"})
+    with pytest.raises(ArgumentError, match="'first_token' is missing or NaN"):
+        heads.classify({**scores, "first_token": torch.full((1, 2), torch.nan)})
+    with pytest.raises(ArgumentError, match="Leave out the texts"):
+        heads.bootstrap_interval([[1.0], [float("nan")]])
