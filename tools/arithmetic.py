@@ -2,10 +2,6 @@
 
 import hashlib
 
-import torch
-
-from interp_helpers import encode, load_model
-
 
 def fingerprint():
     """A digest of the bits of storybook's outputs on one sentence, on one thread.
@@ -13,6 +9,10 @@ def fingerprint():
     Processors with other vector units, and other versions of torch, differ in the last bits. Where the digest is
     the stored one, printed numbers must be equal; elsewhere they may differ by one in the last place.
     """
+    import torch  # here, because the process that only hands out tests does not need it
+
+    from interp_helpers import encode, load_model
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
