@@ -1,26 +1,24 @@
 """Small models of each family, with random weights and LayerNorms that are not the default ones."""
 
 import pytest
-import torch
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoConfig,
-    GPTNeoForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
-
-from interp_helpers import load_model
-from interp_helpers.models import STORYBOOK
 
 SIZE = {"vocab_size": 8192, "bos_token_id": 0, "eos_token_id": 0}
 
 
 def build(family):
+    # Here, not above: the process that hands out tests reads this file too, and needs none of it.
+    import torch
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+        GPTNeoConfig,
+        GPTNeoForCausalLM,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
+
     torch.manual_seed(7)
     if family == "gpt2":
         model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=32, n_positions=64, **SIZE))
@@ -52,6 +50,10 @@ def build(family):
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
     """{family: a folder as save_pretrained makes it}, for gpt2, gpt-neo, llama and bert (which is not causal)."""
+    from transformers import AutoTokenizer
+
+    from interp_helpers.models import STORYBOOK
+
     made = {}
     for family in ["gpt2", "gpt-neo", "llama", "bert"]:
         made[family] = tmp_path_factory.mktemp(family)
@@ -63,4 +65,6 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def storybook():
     """(model, tokenizer), for reading only."""
+    from interp_helpers import load_model
+
     return load_model("storybook", device="cpu")
