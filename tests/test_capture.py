@@ -103,6 +103,13 @@ def test_the_final_norm_is_found_by_structure(folders, family, name):
     assert final_norm_name(model) == name
 
 
+def test_the_final_norm_is_the_last_of_the_trunk():
+    from transformers import BloomConfig, BloomForCausalLM  # one norm after the embedding, one at the end
+
+    model = BloomForCausalLM(BloomConfig(n_layer=1, n_head=2, hidden_size=8, vocab_size=16))
+    assert final_norm_name(model) == "transformer.ln_f"
+
+
 def test_a_model_without_a_final_norm(folders):
     model, _ = load_model(str(folders["gpt2"]), device="cpu")
     model.transformer.ln_f = torch.nn.Identity()

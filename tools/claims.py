@@ -15,10 +15,10 @@ LEDGER = Path("CLAIMS.md")
 HEAD = """\
 # Claims
 
-Made by `make claims`. Each finding of the course is a claim that a cell checks: a sentence, the number it rests on, and
-whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh random weights. What holds on
-both needs no training: it follows from the architecture, the tokenizer, the decoding, or a definition. Fresh weights
-are small, so what falls on the twin needed weights that grew: not every such claim is about a skill.
+Made by `make claims`. The main findings of the course are claims, which cells check: a sentence, the number it rests
+on, and whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh random weights. What
+holds on both needs no training: it follows from the architecture, the tokenizer, the decoding, or a definition. Fresh
+weights are small, so what falls on the twin needed weights that grew: not every such claim is about a skill.
 """
 
 
