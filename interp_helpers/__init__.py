@@ -12,10 +12,12 @@ _HOME = {  # public name -> module
     "InterpError": "errors",
     "ModelError": "errors",
     "TextError": "errors",
+    "load_bridge": "models",
     "load_model": "models",
     "encode": "texts",
     "passages": "texts",
     "prompt_for": "texts",
+    "question_for": "texts",
     "repeated_random_tokens": "texts",
     "shuffled": "texts",
     "token_batches": "texts",
@@ -29,7 +31,7 @@ _HOME = {  # public name -> module
     "Claims": "claims",
     "published_figures": "published",
 }
-_MODULES = sorted({*_HOME.values(), "plots", "survey", "views"})
+_MODULES = sorted({*_HOME.values(), "plots", "residual", "survey", "views"})
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

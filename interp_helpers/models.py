@@ -82,6 +82,40 @@ def load_model(name="storybook", *, device=None, untrained=False):
     return model.to(device).eval(), tokenizer
 
 
+def load_bridge(name="storybook", *, compatibility=False, device=None, untrained=False):
+    """Load the same model as a TransformerLens bridge, whose every activation has a name, and its tokenizer.
+
+    name, device, untrained: as for `load_model`; the bridge has a model of its own, which nothing else holds.
+    compatibility: choose the numerics. False, *raw*: weights, activations and logits are those of transformers.
+        True, *compatibility*: norms are folded into the matrices after them, value biases into output biases, and
+        what is written and read is centred. Probabilities stay the same, logits move by a constant a position,
+        the stream and the weights are others. `bridge.compatibility_mode` says which one a bridge is in.
+
+    Returns (bridge, tokenizer). Give the bridge token ids: of a string it makes its own, with a first token added.
+    Raises ModelError as `load_model` does, and when TransformerLens does not know the architecture.
+
+    >>> bridge, tokenizer = load_bridge("storybook", device="cpu")
+    >>> bridge.compatibility_mode, bridge.cfg.n_layers
+    (False, 6)
+    """
+    from transformer_lens.model_bridge import TransformerBridge  # 1 s and 95 MB: here, for those who want it
+
+    model, tokenizer = load_model(name, device=device, untrained=untrained)
+    try:
+        bridge = TransformerBridge.boot_transformers(
+            str(_find_folder(str(name))), hf_model=model, tokenizer=tokenizer, device=str(model.device)
+        )
+        if compatibility:
+            bridge.enable_compatibility_mode(disable_warnings=True)
+    except Exception as problem:  # each adapter has errors of its own
+        raise ModelError(
+            f"load_bridge: TransformerLens cannot use {name!r} ({type(model).__name__})"
+            f"{' in compatibility mode' if compatibility else ''}: {type(problem).__name__}: {problem} "
+            "load_model opens it without TransformerLens."
+        ) from problem
+    return bridge.eval(), tokenizer
+
+
 def _pick_device(device):
     if device is not None:
         return torch.device(device)

@@ -19,20 +19,26 @@ STYLE = {
 KIND_COLOURS = ["#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#DDDDDD", "#000000"]
 
 
-def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None)):
+def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None), words=None, cmap=None):
     """An image of a matrix `(row, column)`, the first row on top, with a colour bar that is labelled `label`.
 
     xticks, yticks: a label for every column or row; without them matplotlib numbers them.
     limits: (lowest, highest) value of the colour scale; None takes it from the values.
+    words: a string to write into every cell, `(row, column)`. cmap: a colour map other than STYLE's, such as "PuOr" for
+    numbers of both signs.
     """
     values = np.asarray(values)
-    image = ax.imshow(values, aspect="auto", interpolation="nearest", vmin=limits[0], vmax=limits[1])
+    image = ax.imshow(values, aspect="auto", interpolation="nearest", vmin=limits[0], vmax=limits[1], cmap=cmap)
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if xticks is not None:
         ax.set_xticks(range(len(xticks)), xticks, rotation=90, fontsize=8)
     if yticks is not None:
         ax.set_yticks(range(len(yticks)), yticks, fontsize=8)
+    if words is not None:
+        for (row, column), word in np.ndenumerate(np.asarray(words, dtype=object)):
+            colour = "black" if image.norm(values[row, column]) > 0.6 else "white"  # viridis is bright from there
+            ax.text(column, row, word, color=colour, ha="center", va="center", fontsize=7, clip_on=True)
     ax.spines[:].set_visible(False)
     return ax
 
@@ -64,6 +70,37 @@ def token_bars(values, tokens, ax, *, ylabel):
     ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
     ax.set(ylabel=ylabel)
     ax.margins(x=0.01)
+    return ax
+
+
+def layer_bars(values, ax, *, ylabel):
+    """Bars side by side for every layer. values: name -> `(layer,)`, drawn in this order and named in the legend."""
+    width = 0.8 / len(values)
+    for place, (name, each) in enumerate(values.items()):
+        each = np.asarray(each)
+        ax.bar(np.arange(len(each)) + (place + 0.5) * width - 0.4, each, width, label=name)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(each)))
+    ax.set(xlabel="layer", ylabel=ylabel)
+    ax.legend(frameon=False)
+    return ax
+
+
+def waterfall(values, names, ax, *, ylabel):
+    """Contributions that add up, `(part,)`: each bar starts where the one before it ended; the last one is the total.
+
+    Up is blue and down is orange; the total is grey.
+    """
+    values = np.asarray(values, dtype=float)
+    ends = values.cumsum()
+    colours = np.where(values < 0, KIND_COLOURS[0], KIND_COLOURS[2])
+    ax.bar(range(len(values)), values, bottom=ends - values, color=colours)
+    ax.bar(len(values), ends[-1], color="0.5")
+    ax.use_sticky_edges = False  # room above the highest bar
+    ax.autoscale_view()
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(values) + 1), [*names, "total"], rotation=90, fontsize=8)
+    ax.set(ylabel=ylabel)
     return ax
 
 

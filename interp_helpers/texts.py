@@ -1,6 +1,7 @@
 """Texts for the notebooks, and the way from text to tokens and back to something readable."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -16,6 +17,27 @@ PROMPTS = {
 DEFAULT_PROMPT = "The capital of France is"
 
 
+class Question(NamedTuple):
+    """text: to go on with; answer, other: a word that should follow and one that should not, each with its space;
+    control: a text that asks for the same word without the part that gives the answer away."""
+
+    text: str
+    answer: str
+    other: str
+    control: str
+
+
+QUESTIONS = {
+    "storybook": Question(
+        "The soldier had a wooden leg and a brass button. The dog bit his wooden",
+        " leg",
+        " button",
+        "The dog bit his wooden",
+    ),
+}
+DEFAULT_QUESTION = Question(DEFAULT_PROMPT, " Paris", " London", "The capital of the country is")
+
+
 def prompt_for(name):
     """A prompt that suits the model called `name`.
 
@@ -23,6 +45,15 @@ def prompt_for(name):
     'The capital of France is'
     """
     return PROMPTS.get(name, DEFAULT_PROMPT)
+
+
+def question_for(name):
+    """A Question whose answer the model called `name` should know.
+
+    >>> question_for("gpt2").text, question_for("gpt2").answer
+    ('The capital of France is', ' Paris')
+    """
+    return QUESTIONS.get(name, DEFAULT_QUESTION)
 
 
 def encode(tokenizer, text, *, context=None, room=0):

@@ -52,3 +52,25 @@ def test_one_bar_a_token(ax):
 def test_the_style_is_one_that_matplotlib_knows():
     with mpl.rc_context(plots.STYLE):
         assert mpl.rcParams["axes.prop_cycle"].by_key()["color"][0] == "#0072B2"
+
+
+def test_words_stand_in_their_cells_and_can_be_read(ax):
+    plots.heatmap([[0.0, 1.0]], ax, xlabel="", ylabel="", label="", limits=(0, 1), words=[["dark", "bright"]])
+    assert [(each.get_text(), each.get_position(), each.get_color()) for each in ax.texts] == [
+        ("dark", (0, 0), "white"),
+        ("bright", (1, 0), "black"),
+    ]
+
+
+def test_layer_bars_stand_side_by_side(ax):
+    plots.layer_bars({"attention": [1.0, 2], "mlp": [3.0, -4]}, ax, ylabel="norm")
+    bars = [(round(bar.get_x() + bar.get_width() / 2, 6), bar.get_height()) for bar in ax.patches]
+    assert bars == [(-0.2, 1), (0.8, 2), (0.2, 3), (1.2, -4)]
+    assert [each.get_text() for each in ax.get_legend().get_texts()] == ["attention", "mlp"]
+
+
+def test_a_waterfall_ends_at_the_sum(ax):
+    plots.waterfall([2.0, -3, 0.5], ["a", "b", "c"], ax, ylabel="logit")
+    assert [(bar.get_y(), bar.get_height()) for bar in ax.patches] == [(0, 2), (2, -3), (-1, 0.5), (0, -0.5)]
+    assert [each.get_text() for each in ax.get_xticklabels()] == ["a", "b", "c", "total"]
+    assert ax.patches[0].get_facecolor() != ax.patches[1].get_facecolor()
