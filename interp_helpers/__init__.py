@@ -15,6 +15,7 @@ _HOME = {  # public name -> module
     "load_bridge": "models",
     "load_model": "models",
     "encode": "texts",
+    "load_sentences": "texts",
     "passages": "texts",
     "prompt_for": "texts",
     "question_for": "texts",
@@ -23,6 +24,8 @@ _HOME = {  # public name -> module
     "token_batches": "texts",
     "token_labels": "texts",
     "Generation": "capture",
+    "attention_output_norms": "capture",
+    "attention_outputs": "capture",
     "final_norm_name": "capture",
     "record_generation": "capture",
     "record_inputs": "capture",
@@ -31,7 +34,7 @@ _HOME = {  # public name -> module
     "Claims": "claims",
     "published_figures": "published",
 }
-_MODULES = sorted({*_HOME.values(), "plots", "residual", "survey", "views"})
+_MODULES = sorted({*_HOME.values(), "adjustments", "plots", "residual", "survey", "views"})
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

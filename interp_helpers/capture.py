@@ -1,5 +1,6 @@
 """Recording what happens inside a model while it runs."""
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -191,8 +192,88 @@ def visit_attention(model, visit):
 
         return seen
 
+    with _hooked(model, hook):
+        yield
+
+
+@contextmanager
+def visit_attention_outputs(model, visit):
+    """Call `visit(layer, output)` for every layer, as it runs, while the block lasts.
+
+    output: (batch, position, d_model), what the layer's attention adds to the residual stream, output matrix and bias
+    included. (Models that normalise it once more before adding it, such as Gemma 2, add something else.) It may be
+    freed after the call. The hooks are gone after the block, also after an exception.
+    """
+
+    def hook(layer):
+        def seen(module, inputs, options, outputs):
+            visit(layer, (outputs[0] if isinstance(outputs, tuple) else outputs).detach())
+
+        return seen
+
+    with _hooked(model, hook):
+        yield
+
+
+@torch.no_grad()
+def attention_outputs(model, tokens, mask=None):
+    """What every layer's attention adds to the stream, kept whole: (layer, batch, position, d_model).
+
+    tokens: (batch, position); mask: True for tokens, False for padding, whose outputs mean nothing.
+    """
+    kept = []
+    with visit_attention_outputs(model, lambda layer, output: kept.append(output)):
+        _read(model, tokens, mask)
+    return torch.stack(kept)
+
+
+@torch.no_grad()
+def attention_output_norms(model, batches):
+    """Norms of what attention adds, for every layer and token of any number of texts, one layer at a time.
+
+    batches: (tokens, mask) pairs, each (text, position), padded on the right, as `token_batches` gives them.
+    Memory holds one layer's outputs of one batch, and the norms: give smaller batches where that is too much.
+
+    Returns (norms, mask): (layer, text, position), float64 on the CPU, NaN where there is no token; (text, position).
+    Raises ArgumentError when an output holds NaN or infinity, and when there is no batch.
+    """
+    from tqdm.auto import tqdm
+
+    found, masks = [], []
+    for tokens, mask in tqdm(batches, unit="batch", disable=bool(os.environ.get("TQDM_DISABLE"))):
+        norms = []
+
+        def visit(layer, output, mask=mask, norms=norms):
+            norm = output.norm(dim=-1).cpu().double()
+            if not torch.isfinite(norm[mask]).all():
+                raise ArgumentError(f"attention_output_norms: layer {layer} adds NaN or infinity.")
+            norms.append(norm.masked_fill(~mask, torch.nan))
+
+        with visit_attention_outputs(model, visit):
+            _read(model, tokens, mask)
+        found.append(torch.stack(norms))
+        masks.append(mask)
+    if not found:
+        raise ArgumentError("attention_output_norms: there are no texts. Give at least one batch of tokens.")
+    width = max(mask.shape[1] for mask in masks)
+    pad = torch.nn.functional.pad
+    return (
+        torch.cat([pad(each, (0, width - each.shape[-1]), value=torch.nan) for each in found], 1),
+        torch.cat([pad(each, (0, width - each.shape[-1])) for each in masks]),
+    )
+
+
+def _read(model, tokens, mask):
+    """Run the trunk: no logits, nobody asks for them."""
+    mask = None if mask is None else mask.long().to(model.device)
+    model.base_model(tokens.to(model.device), attention_mask=mask, use_cache=False)
+
+
+@contextmanager
+def _hooked(model, hook):
+    """Forward hooks `hook(layer)` on the attention of every layer, gone after the block."""
     modules = attention_modules(model)
-    handles = [module.register_forward_hook(hook(i), with_kwargs=True) for i, module in enumerate(modules)]
+    handles = [module.register_forward_hook(hook(layer), with_kwargs=True) for layer, module in enumerate(modules)]
     try:
         yield
     finally:

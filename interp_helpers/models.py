@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .errors import ModelError
+from .hub import fetch
 
 STORYBOOK = Path(__file__).parent / "data" / "storybook"
 
@@ -27,7 +28,6 @@ KNOWN = [
     "HuggingFaceTB/SmolLM2-135M",
 ]
 TWIN_SEED = 0
-HUB_TIMEOUT = 5  # seconds until the hub counts as not reachable
 
 
 def load_model(name="storybook", *, device=None, untrained=False):
@@ -135,7 +135,16 @@ def _find_folder(name):
         return folder
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         raise ModelError(f"load_model: there is no folder {name!r}. Check the path.{_nearest(name)}")
-    return _fetch(name)
+    return fetch(
+        name,
+        kind="model",
+        patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+        missing=_missing_part,
+        operation="load_model",
+        bundled="storybook",
+        error=ModelError,
+        hint=_nearest(name),
+    )
 
 
 def _missing_part(folder):
@@ -156,36 +165,6 @@ def _missing_part(folder):
             else ""
         )
     return None
-
-
-def _fetch(name):
-    """The cache folder of a hub model. The network is asked only when the cache does not hold it whole."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    wanted = {"allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors"], "ignore_patterns": ["*/*"]}
-    try:
-        cached = Path(snapshot_download(name, local_files_only=True, **wanted))
-        if _missing_part(cached) is None:
-            return cached
-    except HFValidationError as problem:
-        raise ModelError(f"load_model: {name!r} is not a model name.{_nearest(name)}") from problem
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        HfApi().model_info(name, timeout=HUB_TIMEOUT)  # one question, no retries: 23 s of them are spared
-        folder = Path(snapshot_download(name, **wanted))
-    except RepositoryNotFoundError as problem:
-        raise ModelError(f"load_model: the hub has no model {name!r} (or it is private).{_nearest(name)}") from problem
-    except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
-        raise ModelError(
-            f"load_model: {name!r} is not on this machine and the Hugging Face hub cannot be reached "
-            f"({type(problem).__name__}). Go on with load_model('storybook'), which needs no network; or give "
-            f"the path of a folder that holds the model; or connect and try again.{_nearest(name)}"
-        ) from problem
-    if missing := _missing_part(folder):
-        raise ModelError(f"load_model: the hub's {name!r} cannot be used: {missing}.")
-    return folder
 
 
 def _nearest(name):

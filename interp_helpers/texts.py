@@ -8,6 +8,9 @@ import torch
 from .errors import TextError
 
 PASSAGES = Path(__file__).parent / "data" / "passages.txt"
+REVIEWS = Path(__file__).parent / "data" / "reviews.csv"
+TEXT_COLUMNS = ["text", "sentence", "review", "content"]  # where a table's sentences are looked for, in this order
+TABLES = (".csv", ".parquet", ".json", ".jsonl")
 
 # Prompts suit the model in use: stories for the bundled one, facts and questions for those that know some.
 PROMPTS = {
@@ -91,6 +94,84 @@ def passages():
     return PASSAGES.read_text(encoding="utf-8").splitlines()
 
 
+def load_sentences(name="reviews", *, split="test", column=None):
+    """Sentences as a table with a column "text", and "label" where the source has one.
+
+    name: "reviews" (bundled: 200 short film reviews written for this course, half of them "positive"), a Hugging Face
+        data set such as "cornell-movie-review-data/rotten_tomatoes", a local folder of one, or a local file: csv with a
+        header, or txt with a sentence a line.
+    split: which part of a data set; a file has none. column: the column that holds the text; without it, the first
+        that is called like one of TEXT_COLUMNS.
+
+    Empty sentences are left out. Raises TextError when there is no such file, data set, split or column, when the hub
+    cannot be reached, and when nothing is left.
+
+    >>> load_sentences()["label"].value_counts().to_dict()
+    {'positive': 100, 'negative': 100}
+    """
+    import pandas as pd
+
+    path = REVIEWS if name == "reviews" else Path(name).expanduser()
+    try:
+        if path.suffix == ".txt":
+            table = pd.DataFrame({"text": path.read_text(encoding="utf-8").splitlines()})
+        elif path.suffix == ".csv":
+            table = pd.read_csv(path)
+        else:
+            table = _data_set(str(name), split)
+    except FileNotFoundError as problem:
+        raise TextError(f"load_sentences: there is no file {str(name)!r}. Check the path.") from problem
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as problem:
+        raise TextError(
+            f"load_sentences: {str(name)!r} cannot be read: {type(problem).__name__}: {problem} A csv needs a header "
+            "and text in UTF-8."
+        ) from problem
+    found = [each for each in ([column] if column else TEXT_COLUMNS) if each in table.columns]
+    if not found:
+        raise TextError(
+            f"load_sentences: {str(name)!r} has no column {column or ' or '.join(TEXT_COLUMNS)}; its columns are "
+            f"{', '.join(map(str, table.columns))}. Name the one with the text: column=..."
+        )
+    kept = table[[found[0], *(["label"] if "label" in table.columns else [])]].rename(columns={found[0]: "text"})
+    kept = kept[kept["text"].notna() & (kept["text"].astype(str).str.strip() != "")].reset_index(drop=True)
+    if kept.empty:
+        raise TextError(f"load_sentences: {str(name)!r} holds no sentence.")
+    return kept.assign(text=kept["text"].astype(str).str.strip())
+
+
+def _data_set(name, split):
+    """One split of a data set, a folder or a hub id, as a table; read with Hugging Face datasets."""
+    from datasets import disable_progress_bars, load_dataset
+
+    from .hub import fetch
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+            raise FileNotFoundError(name)
+        folder = fetch(
+            name,
+            kind="dataset",
+            patterns=["*.md", *("*" + each for each in TABLES)],
+            missing=_no_table,
+            operation="load_sentences",
+            bundled="reviews",
+            error=TextError,
+        )
+    disable_progress_bars()
+    try:
+        return load_dataset(str(folder), split=split).to_pandas()
+    except Exception as problem:  # an unknown split, a folder without data, a damaged file: each has its own error
+        raise TextError(
+            f"load_sentences: the split {split!r} of {name!r} cannot be read: {type(problem).__name__}: {problem}"
+        ) from problem
+
+
+def _no_table(folder):
+    found = any(each.suffix in TABLES for each in folder.rglob("*"))
+    return None if found else f"it holds no table ({', '.join(TABLES)})"
+
+
 def pad(rows):
     """Rows of token ids of unequal length as (tokens, mask), both `(text, position)`, padded on the right.
 
@@ -112,13 +193,17 @@ def pad(rows):
 
 
 def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
-    """Texts as a list of (tokens, mask), `size` texts in each.
+    """Texts as a list of (tokens, mask), `size` texts in each, padded on the right as `pad` does.
 
     start: a token id to put in front of every text, such as `tokenizer.bos_token_id`; None adds nothing.
-    Raises TextError as `encode` does.
+    Raises TextError as `encode` does, and says which text it was.
     """
-    front = [] if start is None else [start]
-    rows = [[*front, *encode(tokenizer, text, context=context, room=len(front))[0].tolist()] for text in texts]
+    front, rows = [] if start is None else [start], []
+    for number, text in enumerate(texts):
+        try:
+            rows.append([*front, *encode(tokenizer, text, context=context, room=len(front))[0].tolist()])
+        except TextError as problem:
+            raise TextError(f"token_batches: text {number} ({str(text)[:40]!r} ...): {problem}") from problem
     return [pad(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 

@@ -4,6 +4,7 @@ import torch
 from interp_helpers import (
     TextError,
     encode,
+    load_sentences,
     passages,
     prompt_for,
     repeated_random_tokens,
@@ -92,3 +93,73 @@ def test_shuffling_keeps_the_tokens_of_every_text():
     assert torch.equal(mixed.sort(1).values, tokens.sort(1).values)
     assert torch.equal(mixed[~mask], tokens[~mask])
     assert not torch.equal(mixed[0], tokens[0])
+
+
+def test_the_bundled_reviews_are_balanced_and_all_different():
+    table = load_sentences()
+    assert table.columns.tolist() == ["text", "label"]
+    assert table["label"].value_counts().to_dict() == {"positive": 100, "negative": 100}
+    words = table["text"].str.split().str.len()
+    assert (words.min(), words.max()) == (5, 60)
+    openings = table["text"].str.split().str[:3].str.join(" ").str.lower()
+    assert openings.is_unique
+    assert 24 <= (table["label"][:64] == "positive").sum() <= 40  # the first 64 are a batch of the course
+
+
+def test_sentences_from_local_files(tmp_path):
+    (tmp_path / "a.txt").write_text("One line.\n\n  Another line. \n", encoding="utf-8")
+    assert load_sentences(tmp_path / "a.txt")["text"].tolist() == ["One line.", "Another line."]
+    (tmp_path / "b.csv").write_text('words,label\n"Good, good.",1\n,0\n', encoding="utf-8")
+    assert load_sentences(tmp_path / "b.csv", column="words").values.tolist() == [["Good, good.", 1]]
+
+
+def test_sentences_from_a_data_set_folder_as_the_hub_has_them(tmp_path):
+    import pandas as pd
+
+    for split, text in [("train", "To learn from."), ("test", "To be tested on.")]:
+        pd.DataFrame({"text": [text], "label": [1]}).to_parquet(tmp_path / f"{split}.parquet")
+    assert load_sentences(str(tmp_path))["text"].tolist() == ["To be tested on."]
+    assert load_sentences(str(tmp_path), split="train")["text"].tolist() == ["To learn from."]
+    with pytest.raises(TextError, match="the split 'dev' of"):
+        load_sentences(str(tmp_path), split="dev")
+
+
+def test_a_data_set_in_the_hub_cache_needs_no_network(tmp_path, monkeypatch):
+    import huggingface_hub
+    import pandas as pd
+
+    pd.DataFrame({"text": ["Kept here."]}).to_parquet(tmp_path / "test.parquet")
+
+    def cached(name, *, local_files_only=False, repo_type=None, **_):
+        assert (name, local_files_only, repo_type) == ("someone/reviews", True, "dataset")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    assert load_sentences("someone/reviews")["text"].tolist() == ["Kept here."]
+
+
+def test_sentences_that_cannot_be_had_are_one_clear_error(tmp_path):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "blank.csv").write_text("")
+    (tmp_path / "other.csv").write_text("id,stars\n1,5\n")
+    (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
+    for name, message in [
+        ("empty.txt", "holds no sentence"),
+        ("blank.csv", "cannot be read: EmptyDataError"),
+        ("other.csv", "no column text or sentence or review or content; its columns are id, stars"),
+        ("latin.csv", "cannot be read: UnicodeDecodeError"),
+        ("none.csv", "there is no file"),
+        ("none", "there is no file"),
+    ]:
+        with pytest.raises(TextError, match=message):
+            load_sentences(tmp_path / name)
+    with pytest.raises(TextError, match="no column words"):
+        load_sentences(tmp_path / "other.csv", column="words")
+    with pytest.raises(TextError, match=r"hub cannot be reached .*load_sentences\('reviews'\), which needs no network"):
+        load_sentences("cornell-movie-review-data/rotten_tomatoes")
+
+
+def test_a_text_that_does_not_fit_is_named(storybook):
+    _, tokenizer = storybook
+    with pytest.raises(TextError, match=r"text 1 \('one two three .*the model reads 2 at most"):
+        token_batches(tokenizer, ["one", "one two three four"], context=2)

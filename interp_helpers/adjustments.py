@@ -1,0 +1,178 @@
+"""How much attention moves each token, and what predicts it.
+
+An *adjustment* is the vector that a layer's attention adds to the residual stream; its size is its norm. Values have
+axes `(layer, sentence, position)`, as `attention_output_norms` gives them, with a boolean mask `(sentence, position)`:
+True for tokens. Everything is float64. A regression has a row for every token that counts, the same tokens in every
+layer; rows of one sentence belong together, for its tokens are not independent.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .errors import ArgumentError
+
+
+class Rows(NamedTuple):
+    """What a regression reads: y `(layer, row)`; X `(layer, row, predictor)`; and where each row comes from:
+    sentence `(row,)` and position `(row,)`. names: one a predictor."""
+
+    y: torch.Tensor
+    X: torch.Tensor
+    sentence: torch.Tensor
+    position: torch.Tensor
+    names: list
+
+
+class Fit(NamedTuple):
+    """table: a row for every layer and term, with the coefficient, its 95 % interval with ordinary errors (low, high)
+    and with errors clustered by sentence (clustered low, clustered high). r2: `(layer,)`, in sample."""
+
+    table: pd.DataFrame
+    r2: np.ndarray
+
+
+def mean_by_position(values, mask):
+    """Mean over the sentences that reach a position: `(..., sentence, position)` to `(..., position)`.
+
+    NaN where no sentence does.
+
+    >>> values = torch.tensor([[1.0, 2.0], [3.0, 9.0]])
+    >>> mean_by_position(values, torch.tensor([[True, True], [True, False]]))
+    tensor([2., 2.])
+    """
+    _check("mean_by_position", values, mask)
+    return torch.where(mask, values, 0).sum(-2) / mask.sum(0)
+
+
+def position_rows(values, mask, *, first=1, last=30):
+    """Rows for a regression of values on position, for positions `first` to `last - 1`.
+
+    The first token is left out by default: attention has nothing to choose there, and its vector is unlike all others.
+    """
+    _check("position_rows", values, mask)
+    position = torch.arange(mask.shape[1])
+    return _rows("position_rows", values, mask & (position >= first) & (position < last), ["position"])
+
+
+def lag_rows(values, mask, *, lags=2, first=1):
+    """Rows for a regression of values on those of the `lags` tokens before, none of them earlier than `first`.
+
+    Predictors are named "t-1", "t-2", ...: the token before, the one before that.
+    """
+    _check("lag_rows", values, mask)
+    if lags < 1:
+        raise ArgumentError(f"lag_rows: lags is {lags}; it must be 1 or more.")
+    here = mask & (torch.arange(mask.shape[1]) >= first + lags)  # no gaps: padding stands on the right
+    return _rows("lag_rows", values, here, [f"t-{lag}" for lag in range(1, lags + 1)])
+
+
+def _rows(operation, values, here, names):
+    sentence, position = here.nonzero(as_tuple=True)
+    if len(sentence) == 0:
+        raise ArgumentError(f"{operation}: no sentence is long enough. Give longer ones, or start earlier.")
+    if names == ["position"]:
+        X = position.double().expand(len(values), -1)[..., None]
+    else:
+        X = torch.stack([values[:, sentence, position - lag] for lag in range(1, len(names) + 1)], -1)
+    return Rows(values[:, sentence, position], X, sentence, position, names)
+
+
+def within(rows, groups):
+    """The same rows with the mean of each group taken out of y and X: a fixed effect for every group.
+
+    groups: `(row,)`, such as token ids: what is left compares a token with itself elsewhere. Groups of one row say
+    nothing and are left out. (Frisch and Waugh 1933, Lovell 1963: coefficients are those of a regression with a dummy
+    for every group. Ordinary errors are a little too small, for they do not count the means; clustered ones do not
+    depend on that.)
+
+    Raises ArgumentError when no group has two rows.
+    """
+    _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+    kept = counts[group] > 1
+    if not kept.any():
+        raise ArgumentError("within: every group has one row only; nothing can be compared.")
+
+    def centred(values):
+        """values: (layer, row, ...)"""
+        sums = torch.zeros(len(values), len(counts), *values.shape[2:], dtype=values.dtype)
+        means = sums.index_add(1, group, values) / counts.view(1, -1, *[1] * (values.ndim - 2))
+        return (values - means[:, group])[:, kept]
+
+    return Rows(centred(rows.y), centred(rows.X), rows.sentence[kept], rows.position[kept], rows.names)
+
+
+def regress(rows):
+    """Least squares in every layer, y = intercept + coefficients x predictors, as a Fit.
+
+    Ordinary errors take all rows for independent. Clustered ones allow any dependence between rows of one sentence
+    (Liang and Zeger 1986), with the small-sample correction and the t distribution of statsmodels, which computes both.
+
+    Raises ArgumentError when there are fewer than two sentences, no more rows than terms, predictors that depend on
+    each other, or NaN.
+    """
+    import statsmodels.api as sm
+
+    names = ["intercept", *rows.names]
+    sentence = rows.sentence.numpy()
+    _check_rows("regress", rows, 2)
+    tables, r2 = [], []
+    for y, X in zip(rows.y.numpy(), rows.X.numpy()):
+        design = np.column_stack([np.ones(len(y)), X])
+        if np.linalg.matrix_rank(design) < len(names):
+            raise ArgumentError("regress: the predictors depend on each other, or one of them never changes.")
+        ordinary = sm.OLS(y, design).fit()
+        clustered = ordinary.get_robustcov_results("cluster", groups=sentence)
+        intervals = np.column_stack([ordinary.params, ordinary.conf_int(), clustered.conf_int()])
+        tables.append(pd.DataFrame(intervals, names, ["coefficient", "low", "high", "clustered low", "clustered high"]))
+        r2.append(ordinary.rsquared)
+    return Fit(pd.concat(dict(enumerate(tables)), names=["layer", "term"]), np.array(r2))
+
+
+def held_out_r2(rows, folds=5):
+    """R2 on sentences that the regression has not seen, `(layer,)`: 1 - squared error / variance, negative when the
+    mean would have been better.
+
+    Sentences are dealt into `folds`; each fold is predicted from the others, and all predictions are scored at once.
+    Raises ArgumentError when there are fewer sentences than folds, or NaN.
+    """
+    from sklearn.linear_model import LinearRegression
+    from sklearn.metrics import r2_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    _check_rows("held_out_r2", rows, folds)
+    deal = {"groups": rows.sentence.numpy(), "cv": GroupKFold(folds)}
+    return np.array(
+        [
+            r2_score(y, cross_val_predict(LinearRegression(), X, y, **deal))
+            for y, X in zip(rows.y.numpy(), rows.X.numpy())
+        ]
+    )
+
+
+def _check(operation, values, mask):
+    if mask.dtype != torch.bool:
+        raise ArgumentError(
+            f"{operation}: the mask has type {mask.dtype}; it must be boolean. An integer mask used as an index picks "
+            "rows 0 and 1 instead of the tokens: mask.bool()."
+        )
+    if mask.ndim != 2 or values.shape[-2:] != mask.shape:
+        raise ArgumentError(
+            f"{operation}: values are {tuple(values.shape)} and the mask is {tuple(mask.shape)}; the last two axes of "
+            "values must be the mask's, (sentence, position)."
+        )
+    if not torch.isfinite(values[..., mask]).all():
+        raise ArgumentError(f"{operation}: a value that counts is NaN or infinite. The log of a norm of 0 is.")
+
+
+def _check_rows(operation, rows, sentences):
+    found, count = len(torch.unique(rows.sentence)), len(rows.sentence)
+    if found < sentences or count <= len(rows.names) + 1:
+        raise ArgumentError(
+            f"{operation}: {count} rows from {found} sentences; it needs {sentences} sentences or more, and more rows "
+            f"than its {len(rows.names) + 1} terms."
+        )
+    if not (torch.isfinite(rows.y).all() and torch.isfinite(rows.X).all()):
+        raise ArgumentError(f"{operation}: a row holds NaN or infinity.")

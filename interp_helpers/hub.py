@@ -1,0 +1,42 @@
+"""The Hugging Face hub: a name becomes a folder on this machine, without waiting for a network that is not there."""
+
+from pathlib import Path
+
+TIMEOUT = 5  # seconds until the hub counts as not reachable
+
+
+def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
+    """The cache folder of a hub repository. The network is asked only when the cache does not hold it whole.
+
+    name: a hub id; kind: "model" or "dataset"; patterns: the files that are wanted, from its top folder and, for a
+    data set, from folders inside. missing: folder -> what keeps it from being used, in words, or None.
+    operation, bundled, hint: for the error's sentence. error: the class of the error.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted = {"repo_type": kind, "allow_patterns": patterns}
+    if kind == "model":
+        wanted["ignore_patterns"] = ["*/*"]  # copies of the weights in other formats
+    try:
+        cached = Path(snapshot_download(name, local_files_only=True, **wanted))
+        if missing(cached) is None:
+            return cached
+    except HFValidationError as problem:
+        raise error(f"{operation}: {name!r} is not a {kind} name.{hint}") from problem
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT)  # one question, no retries: 23 s of them are spared
+        folder = Path(snapshot_download(name, **wanted))
+    except RepositoryNotFoundError as problem:
+        raise error(f"{operation}: the hub has no {kind} {name!r} (or it is private).{hint}") from problem
+    except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
+        raise error(
+            f"{operation}: {name!r} is not on this machine and the Hugging Face hub cannot be reached "
+            f"({type(problem).__name__}). Go on with {operation}({bundled!r}), which needs no network; or give "
+            f"the path of a folder that holds the {kind}; or connect and try again.{hint}"
+        ) from problem
+    if lacking := missing(folder):
+        raise error(f"{operation}: the hub's {name!r} cannot be used: {lacking}.")
+    return folder
