@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tools"))
 import environment  # noqa: F401 - before anything that reads it
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # "0" for pytest -m hub
-for name in ("INTERP_MODEL", "INTERP_UNTRAINED", "INTERP_CLAIMS"):  # stored outputs are storybook's
+for name in ("INTERP_MODEL", "INTERP_SENTENCES", "INTERP_UNTRAINED", "INTERP_CLAIMS"):  # stored outputs are storybook's
     os.environ.pop(name, None)
 
 

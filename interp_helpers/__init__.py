@@ -24,6 +24,7 @@ _HOME = {  # public name -> module
     "token_batches": "texts",
     "token_labels": "texts",
     "Generation": "capture",
+    "attention_modules": "capture",
     "attention_output_norms": "capture",
     "attention_outputs": "capture",
     "final_norm_name": "capture",

@@ -86,6 +86,20 @@ def layer_bars(values, ax, *, ylabel):
     return ax
 
 
+def layer_intervals(estimates, ax, *, ylabel):
+    """A point with an interval for every layer. estimates: name -> `(layer, 3)`, value, low and high, named in the
+    legend; points of one layer stand beside each other."""
+    for place, (name, each) in enumerate(estimates.items()):
+        value, low, high = np.asarray(each, dtype=float).T
+        at = np.arange(len(value)) + (place - (len(estimates) - 1) / 2) * 0.2
+        ax.errorbar(at, value, [value - low, high - value], fmt="o", markersize=4, capsize=3, label=name)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(value)))
+    ax.set(xlabel="layer", ylabel=ylabel)
+    ax.legend(frameon=False)
+    return ax
+
+
 def waterfall(values, names, ax, *, ylabel):
     """Contributions that add up, `(part,)`: each bar starts where the one before it ended; the last one is the total.
 

@@ -74,3 +74,11 @@ def test_a_waterfall_ends_at_the_sum(ax):
     assert [(bar.get_y(), bar.get_height()) for bar in ax.patches] == [(0, 2), (2, -3), (-1, 0.5), (0, -0.5)]
     assert [each.get_text() for each in ax.get_xticklabels()] == ["a", "b", "c", "total"]
     assert ax.patches[0].get_facecolor() != ax.patches[1].get_facecolor()
+
+
+def test_layer_intervals_show_value_low_and_high(ax):
+    plots.layer_intervals({"a": [[1.0, 0, 3], [2, 1, 4]], "b": [[5.0, 4, 6], [6, 5, 7]]}, ax, ylabel="slope")
+    points, _, (bars,) = ax.containers[0]
+    np.testing.assert_allclose(points.get_xydata(), [[-0.1, 1], [0.9, 2]])
+    np.testing.assert_allclose([each[:, 1] for each in bars.get_segments()], [[0, 3], [1, 4]])
+    assert [each.get_text() for each in ax.get_legend().get_texts()] == ["a", "b"]
