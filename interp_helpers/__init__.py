@@ -15,6 +15,7 @@ _HOME = {  # public name -> module
     "load_bridge": "models",
     "load_model": "models",
     "encode": "texts",
+    "encode_pair": "texts",
     "load_sentences": "texts",
     "passages": "texts",
     "prompt_for": "texts",
@@ -28,14 +29,21 @@ _HOME = {  # public name -> module
     "attention_output_norms": "capture",
     "attention_outputs": "capture",
     "final_norm_name": "capture",
+    "head_outputs": "capture",
+    "mean_head_outputs": "capture",
+    "read_streams": "capture",
     "record_generation": "capture",
     "record_inputs": "capture",
+    "replace_heads": "capture",
+    "replace_stream": "capture",
+    "taken_from": "capture",
+    "zeros": "capture",
     "bootstrap_interval": "heads",
     "classify": "heads",
     "Claims": "claims",
     "published_figures": "published",
 }
-_MODULES = sorted({*_HOME.values(), "adjustments", "plots", "residual", "survey", "views"})
+_MODULES = sorted({*_HOME.values(), "adjustments", "patching", "plots", "residual", "survey", "views"})
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

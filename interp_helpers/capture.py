@@ -145,21 +145,41 @@ def final_norm_name(model):
     return next(name for name, module in model.named_modules() if module is norms[-1])
 
 
-def attention_modules(model):
-    """The attention module of every layer, first layer first.
+def layer_modules(model):
+    """The modules of the layers, first layer first.
 
-    Found by structure: the list of as many modules as the configuration has layers, and in each the direct child whose
+    Found by structure: the list of as many modules as the configuration has layers, each with one direct child whose
     class is called an attention. Raises ModelError when there is no such list.
     """
     count = model.config.num_hidden_layers
     for module in model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
-            found = [[each for each in layer.children() if "Attention" in type(each).__name__] for layer in module]
-            if all(len(each) == 1 for each in found):
-                return [each[0] for each in found]
+        listed = isinstance(module, torch.nn.ModuleList) and len(module) == count
+        if listed and all(len(_attentions(layer)) == 1 for layer in module):
+            return list(module)
     raise ModelError(
-        f"attention_modules: {type(model).__name__} has no list of {count} layers with one attention module each."
+        f"layer_modules: {type(model).__name__} has no list of {count} layers with one attention module each."
     )
+
+
+def attention_modules(model):
+    """The attention module of every layer, first layer first. Raises ModelError as `layer_modules` does."""
+    return [_attentions(layer)[0] for layer in layer_modules(model)]
+
+
+def output_projections(model):
+    """The matrix module of every layer that mixes what its heads bring, first layer first.
+
+    Found by structure: the last of the attention's matrices. Its input holds all heads side by side.
+    """
+    found = []
+    for attention in attention_modules(model):
+        matrices = [each for each in attention.modules() if getattr(getattr(each, "weight", None), "ndim", 0) == 2]
+        found.append(matrices[-1])
+    return found
+
+
+def _attentions(layer):
+    return [each for each in layer.children() if "Attention" in type(each).__name__]
 
 
 @contextmanager
@@ -274,6 +294,188 @@ def _hooked(model, hook):
     """Forward hooks `hook(layer)` on the attention of every layer, gone after the block."""
     modules = attention_modules(model)
     handles = [module.register_forward_hook(hook(layer), with_kwargs=True) for layer, module in enumerate(modules)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def head_outputs(model, tokens, mask=None):
+    """What every head brings before the output matrix mixes it, TransformerLens's z: values weighted by attention.
+
+    Returns (layer, head, batch, position, head size): `found[layer, head]` can stand in for that head.
+    """
+    kept = {}
+
+    def hook(layer):
+        def seen(module, inputs):
+            kept[layer] = _by_head(model, inputs[0]).detach()
+
+        return seen
+
+    with _before(output_projections(model), hook):
+        _read(model, tokens, mask)
+    return torch.stack([kept[layer] for layer in sorted(kept)]).permute(0, 3, 1, 2, 4)
+
+
+def mean_head_outputs(model, batches):
+    """The mean of `head_outputs` over all tokens of a reference set: (layer, head, head size).
+
+    batches: (tokens, mask) pairs, each (text, position).
+    """
+    total, count = 0, 0
+    for tokens, mask in batches:
+        found = head_outputs(model, tokens, mask)[:, :, mask.to(model.device)]
+        total, count = total + found.sum(2), count + found.shape[2]
+    if count == 0:
+        raise ArgumentError("mean_head_outputs: there are no texts. Give at least one batch of tokens.")
+    return total / count
+
+
+@torch.no_grad()
+def read_streams(model, tokens, mask=None):
+    """The residual stream before every layer, and after the last: (layer + 1, batch, position, d_model)."""
+    kept = {}
+
+    def hook(layer):
+        def seen(module, inputs):
+            kept[layer] = inputs[0].detach()
+
+        return seen
+
+    with _before(_stream_readers(model), hook):
+        _read(model, tokens, mask)
+    return torch.stack([kept[layer] for layer in sorted(kept)])
+
+
+def zeros(values, layer, head):
+    """A replacement for `replace_heads`: nothing."""
+    return torch.zeros_like(values)
+
+
+def taken_from(outputs):
+    """A replacement for `replace_heads`: `outputs[layer, head]`, of `head_outputs` or `mean_head_outputs`."""
+    return lambda values, layer, head: outputs[layer, head]
+
+
+@contextmanager
+def replace_heads(model, heads, replacement):
+    """Replace what heads bring, while the block lasts. Yields the list of their names.
+
+    heads: names such as ["2.5"], layer 2 head 5.
+    replacement: called with (values, layer, head), values (batch, position, head size), it returns what takes their
+        place, of the same shape or one that broadcasts to it: `zeros`, `taken_from(...)`, or a function of your own.
+
+    The output matrix and its bias still work, weights are never edited, and all is undone after the block, also after
+    an exception. Numerics are raw: TransformerLens's compatibility mode counts value biases elsewhere.
+
+    Raises ArgumentError when no head is named, one does not exist, what replaces it has another shape or holds NaN,
+    and when the model was not run in the block.
+
+    >>> with replace_heads(model, ["2.5"], zeros) as sites:           # doctest: +SKIP
+    ...     model(tokens)
+    """
+    by_layer = {}
+    for name in heads:
+        layer, head = _head(model, name)
+        by_layer.setdefault(layer, []).append(head)
+    if not by_layer:
+        raise ArgumentError("replace_heads: no head is named; give at least one, such as ['2.5'].")
+    done = set()
+
+    def hook(layer):
+        def seen(module, inputs):
+            if layer not in by_layer:
+                return None
+            values = _by_head(model, inputs[0]).clone()
+            for head in by_layer[layer]:
+                values[:, :, head] = _fitting(replacement(values[:, :, head], layer, head), values[:, :, head])
+            done.add(layer)
+            return (values.flatten(2), *inputs[1:])
+
+        return seen
+
+    with _before(output_projections(model), hook):
+        yield list(heads)
+    if missed := sorted(set(by_layer) - done):
+        raise ArgumentError(f"replace_heads: layer {missed[0]} did not run in the block. Run the model inside it.")
+
+
+@contextmanager
+def replace_stream(model, layer, vectors, positions=None):
+    """Replace the residual stream before a layer, while the block lasts. Yields (layer, positions).
+
+    layer: 0 for what the first layer reads, up to the number of layers, for what the final norm reads.
+    vectors: (batch, position, d_model), as `read_streams` gives them for one layer, or what broadcasts to it.
+    positions: which positions are replaced, a number or a list; None for all.
+
+    Undone after the block. Raises ArgumentError when the layer or a position does not exist, the shape does not fit,
+    a vector holds NaN, and when the model was not run in the block.
+    """
+    readers = _stream_readers(model)
+    if not 0 <= layer < len(readers):
+        raise ArgumentError(f"replace_stream: the layer is {layer}; this model has streams 0 to {len(readers) - 1}.")
+    done = []
+
+    def hook(_):
+        def seen(module, inputs):
+            stream = inputs[0].clone()
+            where = list(range(stream.shape[1])) if positions is None else torch.as_tensor(positions).ravel().tolist()
+            if any(not -stream.shape[1] <= each < stream.shape[1] for each in where):
+                raise ArgumentError(f"replace_stream: positions {where} of a text of {stream.shape[1]} tokens.")
+            source = vectors.expand(stream.shape) if vectors.ndim < 3 else vectors
+            stream[:, where] = _fitting(source, stream)[:, where]
+            done.append(True)
+            return (stream, *inputs[1:])
+
+        return seen
+
+    with _before([readers[layer]], hook):
+        yield layer, positions
+    if not done:
+        raise ArgumentError("replace_stream: the model did not run in the block. Run it inside.")
+
+
+def _head(model, name):
+    """("2.5") to (2, 5), when there is such a head."""
+    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    layer, _, head = str(name).partition(".")
+    if not (layer.isdecimal() and head.isdecimal() and int(layer) < layers and int(head) < heads):
+        raise ArgumentError(
+            f"replace_heads: there is no head {name!r}. Names go from '0.0' to '{layers - 1}.{heads - 1}', layer first."
+        )
+    return int(layer), int(head)
+
+
+def _by_head(model, values):
+    """(batch, position, all heads side by side) to (batch, position, head, head size)."""
+    return values.unflatten(-1, (model.config.num_attention_heads, -1))
+
+
+def _fitting(new, old):
+    try:
+        new = torch.as_tensor(new, dtype=old.dtype, device=old.device).expand(old.shape)
+    except RuntimeError as problem:
+        raise ArgumentError(
+            f"replace: what takes the place of {tuple(old.shape)} has the shape {tuple(new.shape)}. Texts of another "
+            "length cannot be taken from."
+        ) from problem
+    if not torch.isfinite(new).all():
+        raise ArgumentError("replace: what is put in holds NaN or infinity.")
+    return new
+
+
+def _stream_readers(model):
+    """The modules whose input is the stream: every layer, then the final norm."""
+    return [*layer_modules(model), model.get_submodule(final_norm_name(model))]
+
+
+@contextmanager
+def _before(modules, hook):
+    """Forward pre-hooks `hook(number)` on modules, gone after the block."""
+    handles = [module.register_forward_pre_hook(hook(number)) for number, module in enumerate(modules)]
     try:
         yield
     finally:

@@ -76,6 +76,24 @@ def encode(tokenizer, text, *, context=None, room=0):
     return tokens
 
 
+def encode_pair(tokenizer, clean, corrupted, *, context=None):
+    """Token ids of two texts that differ in some words, `(1, position)` each, of one length.
+
+    Patching puts a vector from one text into the same position of the other, so the positions must agree. Raises
+    TextError when the lengths differ, and says from which token on the texts do.
+    """
+    pair = [encode(tokenizer, text, context=context) for text in (clean, corrupted)]
+    if pair[0].shape != pair[1].shape:
+        first, second = (token_labels(tokenizer, each[0]) for each in pair)
+        same = next(i for i, (a, b) in enumerate(zip([*first, None], [*second, None])) if a != b)
+        raise TextError(
+            f"encode_pair: the texts have {len(first)} and {len(second)} tokens. They part at token {same}: "
+            f"{' '.join(first[same : same + 4])} ... against {' '.join(second[same : same + 4])} ... Choose words of "
+            "equally many tokens."
+        )
+    return pair
+
+
 def token_labels(tokenizer, tokens):
     """One readable string a token: '·' for a space that the token begins with, '↵' for a line break.
 

@@ -1,0 +1,93 @@
+"""Sweeps: one replacement at a time, and what it does to a metric.
+
+A metric is a function of the model alone, `metric(model)`: it runs the model on texts of its own and returns a number,
+or one a text, so that their spread is known. Those below need their texts first: `partial(text_loss, tokens=..., ...)`.
+"""
+
+import os
+
+import torch
+from tqdm.auto import tqdm
+
+from .capture import replace_heads, replace_stream
+from .errors import ArgumentError
+
+
+@torch.no_grad()
+def text_loss(model, tokens, mask=None):
+    """Mean loss of predicting each next token, in nats, of every text: `(text,)`. tokens, mask: `(text, position)`."""
+    mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
+    loss = _losses(model, tokens, mask)
+    counted = mask[:, 1:]
+    return torch.where(counted, loss, 0).sum(1) / counted.sum(1)
+
+
+@torch.no_grad()
+def repeat_gain(model, tokens):
+    """How much less the second copy of a repeated piece surprises than the first, in nats a token: `(sequence,)`.
+
+    tokens: `(sequence, 2 * length)`, as `repeated_random_tokens` gives them without a start token. Positive for a model
+    that makes use of the repetition. Both copies without their first token: the second's cannot be known.
+    """
+    length = tokens.shape[1] // 2
+    if tokens.shape[1] != 2 * length or not torch.equal(tokens[:, :length], tokens[:, length:]):
+        raise ArgumentError("repeat_gain: the second half of a sequence must be its first half again.")
+    loss = _losses(model, tokens, torch.ones_like(tokens, dtype=torch.bool))
+    return loss[:, : length - 1].mean(1) - loss[:, length:].mean(1)
+
+
+@torch.no_grad()
+def logit_difference(model, tokens, right, wrong):
+    """Logit of `right` minus logit of `wrong` after the last token, of every text: `(text,)`.
+
+    right, wrong: token ids, or `(text,)`. Texts must be of one length: padding would be the last token.
+    """
+    logits = model(tokens.to(model.device)).logits[:, -1].cpu()
+    right, wrong = (torch.as_tensor(each).expand(len(tokens))[:, None] for each in (right, wrong))
+    return (logits.gather(1, right) - logits.gather(1, wrong))[:, 0]
+
+
+def sweep_heads(model, metric, replacement, heads=None):
+    """The metric with every head replaced in turn: `(layer, head, ...)`.
+
+    replacement: as for `replace_heads`. heads: names; the rest is NaN. None for all.
+    """
+    layers, count = model.config.num_hidden_layers, model.config.num_attention_heads
+    names = [f"{layer}.{head}" for layer in range(layers) for head in range(count)] if heads is None else list(heads)
+    found = {}
+    for name in tqdm(names, unit="head", disable=_quiet()):
+        with replace_heads(model, [name], replacement):
+            found[name] = torch.as_tensor(metric(model))
+    first = next(iter(found.values()))
+    result = torch.full((layers, count, *first.shape), torch.nan)
+    for name, value in found.items():
+        result[tuple(map(int, name.split(".")))] = value.cpu()
+    return result
+
+
+def sweep_stream(model, metric, streams):
+    """The metric with the stream replaced at one layer and position in turn: `(layer + 1, position, ...)`.
+
+    streams: `(layer + 1, batch, position, d_model)`, as `read_streams` gives them for the other text.
+    """
+    rows = []
+    for layer in tqdm(range(len(streams)), unit="layer", disable=_quiet()):
+        row = []
+        for position in range(streams.shape[2]):
+            with replace_stream(model, layer, streams[layer], position):
+                row.append(torch.as_tensor(metric(model)).cpu())
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def _losses(model, tokens, mask):
+    """Loss of each next token, `(text, position - 1)`, on the CPU."""
+    logits = model(tokens.to(model.device), attention_mask=mask.long().to(model.device), use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten().to(model.device), reduction="none"
+    )
+    return losses.view(len(tokens), -1).cpu()
+
+
+def _quiet():
+    return bool(os.environ.get("TQDM_DISABLE"))  # in a notebook, tqdm does not look at it by itself
