@@ -52,7 +52,7 @@ def position_rows(values, mask, *, first=1, last=30):
 
     The first token is left out by default: attention has nothing to choose there, and its vector is unlike all others.
     """
-    _check("position_rows", values, mask)
+    _check("position_rows", values, mask, layers=True)
     position = torch.arange(mask.shape[1])
     return _rows("position_rows", values, mask & (position >= first) & (position < last), ["position"])
 
@@ -62,7 +62,7 @@ def lag_rows(values, mask, *, lags=2, first=1):
 
     Predictors are named "t-1", "t-2", ...: the token before, the one before that.
     """
-    _check("lag_rows", values, mask)
+    _check("lag_rows", values, mask, layers=True)
     if lags < 1:
         raise ArgumentError(f"lag_rows: lags is {lags}; it must be 1 or more.")
     here = mask & (torch.arange(mask.shape[1]) >= first + lags)  # no gaps: padding stands on the right
@@ -85,11 +85,13 @@ def within(rows, groups):
 
     groups: `(row,)`, such as token ids: what is left compares a token with itself elsewhere. Groups of one row say
     nothing and are left out. (Frisch and Waugh 1933, Lovell 1963: coefficients are those of a regression with a dummy
-    for every group. Ordinary errors are a little too small, for they do not count the means; clustered ones do not
-    depend on that.)
+    for every group. Errors come out a little too small, about by the root of 1 - groups / rows, for they do not count
+    the means.)
 
-    Raises ArgumentError when no group has two rows.
+    Raises ArgumentError when no group has two rows, and when there is not one group for each row.
     """
+    if groups.shape != rows.sentence.shape:
+        raise ArgumentError(f"within: there are {len(rows.sentence)} rows and groups of shape {tuple(groups.shape)}.")
     _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
     kept = counts[group] > 1
     if not kept.any():
@@ -142,6 +144,8 @@ def held_out_r2(rows, folds=5):
     from sklearn.metrics import r2_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
+    if folds < 2:
+        raise ArgumentError(f"held_out_r2: folds is {folds}; it must be 2 or more.")
     _check_rows("held_out_r2", rows, folds)
     deal = {"groups": rows.sentence.numpy(), "cv": GroupKFold(folds)}
     return np.array(
@@ -152,13 +156,15 @@ def held_out_r2(rows, folds=5):
     )
 
 
-def _check(operation, values, mask):
+def _check(operation, values, mask, layers=False):
+    if layers and values.ndim != 3:
+        raise ArgumentError(f"{operation}: values are (layer, sentence, position); got {tuple(values.shape)}.")
     if mask.dtype != torch.bool:
         raise ArgumentError(
             f"{operation}: the mask has type {mask.dtype}; it must be boolean. An integer mask used as an index picks "
             "rows 0 and 1 instead of the tokens: mask.bool()."
         )
-    if mask.ndim != 2 or values.shape[-2:] != mask.shape:
+    if mask.ndim != 2 or values.ndim < 2 or values.shape[-2:] != mask.shape:
         raise ArgumentError(
             f"{operation}: values are {tuple(values.shape)} and the mask is {tuple(mask.shape)}; the last two axes of "
             "values must be the mask's, (sentence, position)."

@@ -117,12 +117,12 @@ def record_inputs(model, names):
     seen = {}
 
     def keep(name):
-        def hook(module, inputs):
-            seen[name] = inputs[0].detach()
+        def hook(module, inputs, options):
+            seen[name] = (inputs[0] if inputs else next(iter(options.values()))).detach()
 
         return hook
 
-    handles = [modules[name].register_forward_pre_hook(keep(name)) for name in names]
+    handles = [modules[name].register_forward_pre_hook(keep(name), with_kwargs=True) for name in names]
     try:
         yield seen
     finally:
@@ -255,12 +255,13 @@ def attention_output_norms(model, batches):
     Memory holds one layer's outputs of one batch, and the norms: give smaller batches where that is too much.
 
     Returns (norms, mask): (layer, text, position), float64 on the CPU, NaN where there is no token; (text, position).
-    Raises ArgumentError when an output holds NaN or infinity, and when there is no batch.
+    Raises ArgumentError when an output holds NaN or infinity, when there is no batch, and when a batch is no such pair.
     """
     from tqdm.auto import tqdm
 
     found, masks = [], []
-    for tokens, mask in tqdm(batches, unit="batch", disable=bool(os.environ.get("TQDM_DISABLE"))):
+    for batch in tqdm(batches, unit="batch", disable=bool(os.environ.get("TQDM_DISABLE"))):
+        tokens, mask = _pair("attention_output_norms", batch)
         norms = []
 
         def visit(layer, output, mask=mask, norms=norms):
@@ -281,6 +282,18 @@ def attention_output_norms(model, batches):
         torch.cat([pad(each, (0, width - each.shape[-1]), value=torch.nan) for each in found], 1),
         torch.cat([pad(each, (0, width - each.shape[-1])) for each in masks]),
     )
+
+
+def _pair(operation, batch):
+    """A batch as (tokens, boolean mask); refused when it is none, or padded on the left."""
+    if not (isinstance(batch, tuple) and len(batch) == 2 and batch[0].ndim == 2 and batch[0].shape == batch[1].shape):
+        raise ArgumentError(
+            f"{operation}: a batch is (tokens, mask), each (text, position), as token_batches gives it."
+        )
+    tokens, mask = batch[0], batch[1].bool()  # a tokenizer's attention mask holds integers
+    if (mask[:, 1:] > mask[:, :-1]).any():
+        raise ArgumentError(f"{operation}: padding must stand on the right. Set tokenizer.padding_side = 'right'.")
+    return tokens, mask
 
 
 def _read(model, tokens, mask):
@@ -326,7 +339,8 @@ def mean_head_outputs(model, batches):
     batches: (tokens, mask) pairs, each (text, position).
     """
     total, count = 0, 0
-    for tokens, mask in batches:
+    for batch in batches:
+        tokens, mask = _pair("mean_head_outputs", batch)
         found = head_outputs(model, tokens, mask)[:, :, mask.to(model.device)]
         total, count = total + found.sum(2), count + found.shape[2]
     if count == 0:

@@ -83,10 +83,9 @@ def sweep_stream(model, metric, streams):
 def _losses(model, tokens, mask):
     """Loss of each next token, `(text, position - 1)`, on the CPU."""
     logits = model(tokens.to(model.device), attention_mask=mask.long().to(model.device), use_cache=False).logits
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten().to(model.device), reduction="none"
-    )
-    return losses.view(len(tokens), -1).cpu()
+    cross_entropy = torch.nn.functional.cross_entropy  # text by text: the vocabulary is long
+    losses = [cross_entropy(a[:-1].float(), b[1:].to(a.device), reduction="none") for a, b in zip(logits, tokens)]
+    return torch.stack(losses).cpu()
 
 
 def _quiet():

@@ -14,7 +14,7 @@ import torch
 
 from .errors import ArgumentError, ModelError
 
-TOLERANCE = 1e-3  # of the largest number compared: float32 sums of many layers stay far below, a forgotten part above
+TOLERANCE = 1e-3  # of a vector's length: float32 sums of many layers stay far below, a forgotten part far above
 
 
 class Parts(NamedTuple):
@@ -72,7 +72,8 @@ def readout(bridge):
         bridge.b_U.detach(),
     )
     logits, cache = bridge.run_with_cache(torch.zeros(1, 1, dtype=torch.long, device=weight.device))
-    if not _close(to_logits(cache["resid_post", bridge.cfg.n_layers - 1], found), logits):
+    off = (to_logits(cache["resid_post", bridge.cfg.n_layers - 1], found) - logits).abs().max()
+    if off > TOLERANCE * logits.abs().max():
         raise ModelError(
             f"readout: the logits of {type(bridge.original_model).__name__} are not norm and unembedding of its last "
             "stream: it scales or caps them, or its norm is of another kind. Attribution would not add up."
@@ -88,15 +89,18 @@ def parts(cache, *, heads=False):
     Names: "embedding", "position" (for models with learned ones), "attention 0", "mlp 0", "attention 1", ...
 
     Returns Parts, vectors `(part, batch, position, d_model)`. Without heads they come in the order in which they are
-    written. Raises ModelError when the parts do not sum to the last stream, as in models that normalise what a head
-    writes.
+    written. Raises ArgumentError when the cache was filtered, and ModelError when the parts do not sum to the last
+    stream, as in models that normalise what a head writes.
     """
-    if heads:
-        vectors, labels = cache.get_full_resid_decomposition(expand_neurons=False, return_labels=True)
-    else:
-        vectors, labels = cache.decompose_resid(return_labels=True)
-    stream = cache["resid_post", cache.model.cfg.n_layers - 1]
-    if not _close(vectors.sum(0), stream):
+    try:
+        if heads:
+            vectors, labels = cache.get_full_resid_decomposition(expand_neurons=False, return_labels=True)
+        else:
+            vectors, labels = cache.decompose_resid(return_labels=True)
+        stream = cache["resid_post", cache.model.cfg.n_layers - 1]
+    except KeyError as problem:
+        raise ArgumentError(f"parts: the cache has no {problem}. Run run_with_cache without names_filter.") from problem
+    if not _add_up(vectors, stream):
         raise ModelError(
             f"parts: what {type(cache.model.original_model).__name__} writes does not add up to its last stream; "
             "something stands between its parts and the stream, such as a norm after attention."
@@ -166,6 +170,8 @@ def logit_lens(streams, readout, tokens):
     Returns Lens, each `(layer, ...)`. Memory holds the logits of one layer at a time, and the last one's.
     Raises ArgumentError for NaN, and for a token that the vocabulary does not have.
     """
+    if streams.ndim < 2 or len(streams) == 0:
+        raise ArgumentError(f"logit_lens: streams are (layer, ..., d_model), one layer or more; got {streams.shape}.")
     tokens = _tokens("logit_lens", tokens, streams.shape[1:-1], readout)[..., None]
     final = to_logits(streams[-1], readout).log_softmax(-1)
     found = []
@@ -193,7 +199,7 @@ def attribution(vectors, stream, readout, token, other=None):
     tensor([1., 0., 0.])
     """
     _check("attribution", vectors, stream)
-    if vectors.shape[1:] != stream.shape or not _close(vectors.sum(0), stream):
+    if vectors.shape[1:] != stream.shape or not _add_up(vectors, stream):
         raise ArgumentError(
             f"attribution: parts {tuple(vectors.shape)} do not sum to the stream {tuple(stream.shape)}. Give all of "
             "them, biases included, and the stream that they make."
@@ -216,14 +222,22 @@ def _direct(vectors, stream, readout):
     return vectors / scale * readout.weight
 
 
-def _close(found, wanted):
-    return (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
+def _add_up(vectors, stream):
+    """Whether parts sum to a stream, vector by vector: a long one elsewhere must not hide what a short one lacks."""
+    size = torch.maximum(stream.norm(dim=-1), vectors.norm(dim=-1).amax(0))  # long parts may cancel
+    return ((vectors.sum(0) - stream).norm(dim=-1) <= TOLERANCE * size).all()
 
 
 def _tokens(operation, tokens, shape, readout):
+    wanted = f"token ids are whole numbers from 0 to {len(readout.b_U) - 1}, one or {tuple(shape)} of them"
+    if isinstance(tokens, (str, bool)):
+        raise ArgumentError(f"{operation}: {wanted}; got {tokens!r}. encode turns a word into ids.")
     tokens = torch.as_tensor(tokens, device=readout.W_U.device)
-    if tokens.is_floating_point() or tokens.min() < 0 or tokens.max() >= len(readout.b_U):
-        raise ArgumentError(f"{operation}: token ids are whole numbers from 0 to {len(readout.b_U) - 1}; got {tokens}.")
+    whole = tokens.dtype not in (torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    if not whole or tokens.min() < 0 or tokens.max() >= len(readout.b_U):
+        raise ArgumentError(f"{operation}: {wanted}; got {tokens}.")
+    if tokens.ndim and tokens.shape != shape:
+        raise ArgumentError(f"{operation}: {wanted}; got the shape {tuple(tokens.shape)}.")
     return tokens.expand(shape)
 
 

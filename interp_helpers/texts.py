@@ -38,6 +38,26 @@ QUESTIONS = {
         "The dog bit his wooden",
     ),
 }
+
+
+class Pair(NamedTuple):
+    """Two texts that differ in one word, of one length in tokens, and the next word that each asks for."""
+
+    clean: str
+    corrupted: str
+    clean_answer: str
+    corrupted_answer: str
+
+
+PAIRS = {
+    "storybook": Pair(
+        "Little Tom Brown lived in a small house. One day little Tom",
+        "Little Tom White lived in a small house. One day little Tom",
+        " Brown",
+        " White",
+    ),
+}
+DEFAULT_PAIR = Pair("The capital of France is", "The capital of Italy is", " Paris", " Rome")
 DEFAULT_QUESTION = Question(DEFAULT_PROMPT, " Paris", " London", "The capital of the country is")
 
 
@@ -57,6 +77,15 @@ def question_for(name):
     ('The capital of France is', ' Paris')
     """
     return QUESTIONS.get(name, DEFAULT_QUESTION)
+
+
+def pair_for(name):
+    """A Pair that the model called `name` should tell apart.
+
+    >>> pair_for("gpt2").corrupted
+    'The capital of Italy is'
+    """
+    return PAIRS.get(name, DEFAULT_PAIR)
 
 
 def encode(tokenizer, text, *, context=None, room=0):

@@ -92,6 +92,18 @@ def test_outputs_that_are_not_numbers_are_refused(folders):
         attention_output_norms(model, batches()[0])
     with pytest.raises(ArgumentError, match="at least one batch"):
         attention_output_norms(model, [])
+    with pytest.raises(ArgumentError, match="a batch is"):
+        attention_output_norms(model, [torch.zeros(1, 2, dtype=torch.long)])
+    with pytest.raises(ArgumentError, match="padding must stand on the right"):
+        attention_output_norms(model, [(torch.zeros(1, 2, dtype=torch.long), torch.tensor([[False, True]]))])
+
+
+def test_an_integer_mask_counts_as_a_boolean_one(pair):
+    model, _ = pair
+    (tokens, mask), _ = batches()[0]
+    found, kept = attention_output_norms(model, [(tokens, mask.long())])
+    assert kept.dtype == torch.bool
+    torch.testing.assert_close(found, attention_output_norms(model, [(tokens, mask)])[0], equal_nan=True)
 
 
 def test_by_hand():
@@ -233,6 +245,13 @@ def test_bad_requests_are_refused(measured):
             function(values, mask[:, 1:])
         with pytest.raises(ArgumentError, match="NaN or infinite"):
             function(values, torch.ones_like(mask))
+    for function in [adjustments.position_rows, adjustments.lag_rows]:
+        with pytest.raises(ArgumentError, match=r"values are \(layer, sentence, position\)"):
+            function(values[0], mask)
+    with pytest.raises(ArgumentError, match="folds is 1"):
+        adjustments.held_out_r2(adjustments.position_rows(values, mask), folds=1)
+    with pytest.raises(ArgumentError, match="rows and groups of shape"):
+        adjustments.within(adjustments.position_rows(values, mask), torch.zeros(3))
     with pytest.raises(ArgumentError, match="lags is 0"):
         adjustments.lag_rows(values, mask, lags=0)
     with pytest.raises(ArgumentError, match="no sentence is long enough"):

@@ -128,6 +128,15 @@ def test_recorded_inputs_are_what_the_module_got(pair):
     assert not torch.allclose(seen[name], out.hidden_states[-1])
 
 
+def test_inputs_given_by_name_are_recorded_too(folders):
+    model, tokenizer = load_model(str(folders["llama"]), device="cpu")
+    tokens = encode(tokenizer, PROMPT)
+    with torch.no_grad(), record_inputs(model, ["model.layers.0.self_attn", "model.layers.0"]) as seen:
+        model(tokens)
+    norm = model.get_submodule("model.layers.0.input_layernorm")
+    torch.testing.assert_close(seen["model.layers.0.self_attn"], norm(seen["model.layers.0"]))
+
+
 def hooks(model):
     return sum(len(module._forward_pre_hooks) for module in model.modules())
 

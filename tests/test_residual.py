@@ -168,10 +168,32 @@ def test_bad_requests_are_refused(runs):
             residual.attribution(vectors, stream, read, token)
         with pytest.raises(ArgumentError, match="whole numbers from 0 to 8191"):
             residual.logit_lens(cache.accumulated_resid(), read, token)
+    for token in [True, " leg", torch.zeros(3, dtype=torch.long), torch.tensor(True)]:
+        with pytest.raises(ArgumentError, match=r"whole numbers from 0 to 8191, one or \(2, 9\)"):
+            residual.attribution(vectors, stream, read, token)
+    with pytest.raises(ArgumentError, match="one layer or more"):
+        residual.logit_lens(cache.accumulated_resid()[:0], read, 1)
+    with torch.no_grad():
+        _, filtered = bridge.run_with_cache(torch.zeros(1, 2).long(), names_filter=lambda name: "resid_post" in name)
+    with pytest.raises(ArgumentError, match="without names_filter"):
+        residual.parts(filtered)
     broken = torch.tensor([1.0, torch.nan])
     for refuse in [residual.norms, residual.before, lambda each: residual.cosines(each, each)]:
         with pytest.raises(ArgumentError, match="NaN or infinity"):
             refuse(broken)
+
+
+def test_a_long_vector_elsewhere_hides_no_missing_part(runs):
+    bridge, _, cache = runs["gpt2", False]
+    names, vectors = residual.parts(cache)
+    huge = vectors.clone()
+    huge[0, :, 0] += 3000.0  # a sink
+    lacking = huge.clone()
+    lacking[names.index("mlp 1"), :, 5] = 0
+    read = residual.readout(bridge)
+    residual.attribution(huge, huge.sum(0), read, 0)
+    with pytest.raises(ArgumentError, match="do not sum to the stream"):
+        residual.attribution(lacking, huge.sum(0), read, 0)
 
 
 def test_a_model_that_scales_its_logits_is_refused(folders):
