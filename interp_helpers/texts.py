@@ -35,7 +35,7 @@ QUESTIONS = {
         "The soldier had a wooden leg and a brass button. The dog bit his wooden",
         " leg",
         " button",
-        "The dog bit his wooden",
+        "The soldier had a silver sword and a brass button. The dog bit his wooden",
     ),
 }
 
