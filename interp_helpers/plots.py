@@ -132,6 +132,7 @@ def normal_histogram(values, ax, *, xlabel, bins=100):
     x = np.linspace(edges[0], edges[-1], 200)
     ax.plot(x, np.exp(-(((x - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi)), color="black", label="normal")
     ax.set(xlabel=xlabel, ylabel="density")
+    ax.locator_params(axis="x", nbins=5)
     ax.legend(frameon=False)
     return ax
 

@@ -192,7 +192,8 @@ def ov_circuit(cut):
 
 
 def _for_queries(shared, cut):
-    return shared.repeat_interleave(cut.W_Q.shape[1] // shared.shape[1], dim=1)
+    times = cut.W_Q.shape[1] // shared.shape[1]
+    return shared[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2)  # no copy when nothing is shared
 
 
 def singular_values(circuit):
@@ -222,24 +223,31 @@ def participation_ratio(singular_values):
 
 
 @torch.no_grad()
-def token_ends(model):
+def token_ends(model, tokens=None):
     """How tokens enter the stream and how it turns into logits: `(token, d_model)` and `(d_model, token)`.
+
+    tokens: ids, `(token,)`; None takes the whole vocabulary.
 
     The first is the token embedding; the second the unembedding with the linear part of the final norm folded in, its
     weight and, for a LayerNorm, the subtraction of the mean. (The norm's scale multiplies all logits of a position
-    alike.) From both, the mean over tokens is taken away: what all tokens share does not tell one from another, and
-    a number added to all logits changes no probability. The second equals `bridge.W_U` in TransformerLens's
-    compatibility numerics. Biases are left out.
+    alike.) From both, the mean over the vocabulary is taken away: what all tokens share does not tell one from another,
+    and a number added to all logits changes no probability. The second equals `bridge.W_U` in TransformerLens's
+    compatibility numerics. Biases are left out. Raises ModelError for a model without a final norm.
     """
     embedding, unembedding = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     norm = model.get_submodule(final_norm_name(model))
     ones = torch.ones_like(embedding[0])
     signs = ones.clone()
     signs[1::2] = -1  # mean 0 and mean square 1: the norm's scale is 1, whichever kind it is
-    unembedding = unembedding * ((norm(signs) - norm(-signs)) / 2 * signs)
-    if torch.allclose(norm(ones), norm(-ones), atol=1e-6):  # it subtracts the mean
-        unembedding = unembedding - unembedding.mean(1, keepdim=True)
-    return embedding - embedding.mean(0), (unembedding - unembedding.mean(0)).T
+    weight = (norm(signs) - norm(-signs)) / 2 * signs  # without its bias
+    centred = torch.allclose(norm(ones), norm(-ones), atol=1e-6)  # it subtracts the mean
+
+    def fold(rows):
+        rows = rows * weight
+        return rows - rows.mean(-1, keepdim=True) if centred else rows
+
+    chosen = slice(None) if tokens is None else tokens
+    return embedding[chosen] - embedding.mean(0), (fold(unembedding[chosen]) - fold(unembedding.mean(0))).T
 
 
 def token_eigenvalues(circuit, reads, writes):
@@ -378,8 +386,6 @@ def agreement(labels, classes, *, groups=None, shuffles=999, seed=0):
     >>> agreement([1, 1, 2, 2], ["a", "a", "b", "b"]).index
     1.0
     """
-    from sklearn.metrics import adjusted_rand_score
-
     labels, classes = np.asarray(labels), np.asarray(classes)
     groups = np.zeros(len(classes)) if groups is None else np.asarray(groups)
     if not len(labels) == len(classes) == len(groups):
@@ -387,17 +393,34 @@ def agreement(labels, classes, *, groups=None, shuffles=999, seed=0):
             f"agreement: {len(labels)} labels, {len(classes)} classes and {len(groups)} groups; there must be one of "
             "each a head."
         )
-    index = adjusted_rand_score(classes, labels)
     generator = np.random.default_rng(seed)
     places = [np.flatnonzero(groups == each) for each in np.unique(groups)]
-    null = np.empty(shuffles)
-    for shuffle in range(shuffles):
-        mixed = classes.copy()
+    mixed = np.tile(classes, (1 + shuffles, 1))  # the first row stays as it is
+    for row in mixed[1:]:
         for where in places:
-            mixed[where] = generator.permutation(classes[where])
-        null[shuffle] = adjusted_rand_score(mixed, labels)
-    reached = (null >= index - 1e-12).sum()  # equal ones may differ in the last bit
-    return Agreement(float(index), null, float((1 + reached) / (1 + shuffles)))
+            row[where] = generator.permutation(classes[where])
+    index, *null = _adjusted_rand_index(mixed, labels)
+    reached = (np.array(null) >= index - 1e-12).sum()  # equal ones may differ in the last bit
+    return Agreement(float(index), np.array(null), float((1 + reached) / (1 + shuffles)))
+
+
+def _adjusted_rand_index(many, labels):
+    """Of many classifications with the same classes, `(shuffle, head)`, with one clustering; `(shuffle,)`.
+
+    scikit-learn has it for one at a time: a thousand take more than a second.
+    """
+    in_class = (many[..., None] == np.unique(many)).astype(float)
+    in_cluster = (labels[:, None] == np.unique(labels)).astype(float)
+
+    def pairs(counts):
+        return (counts * (counts - 1) / 2).sum((-2, -1))
+
+    together = pairs(in_class.swapaxes(1, 2) @ in_cluster)  # heads of one class in one cluster
+    by_class, by_cluster = pairs(in_class.sum(1, keepdims=True)), pairs(in_cluster.sum(0, keepdims=True))
+    by_chance = by_class * by_cluster / pairs(np.array([[many.shape[1]]]))
+    most = (by_class + by_cluster) / 2
+    same = most == by_chance  # both put all heads into one group, or each into its own
+    return np.where(same, 1.0, (together - by_chance) / np.where(same, 1, most - by_chance))
 
 
 def _check(operation, *tensors):

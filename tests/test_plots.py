@@ -82,8 +82,8 @@ def test_a_histogram_and_its_normal_curve_are_densities(ax):
     assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
     x, density = ax.lines[0].get_data()
     assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
-    assert x[density.argmax()] == pytest.approx(values.mean(), abs=0.1)
-    assert density.max() == pytest.approx(1 / (values.std() * (2 * np.pi) ** 0.5), rel=0.01)
+    assert x[density.argmax()] == pytest.approx(values.mean().item(), abs=0.1)
+    assert density.max() == pytest.approx(1 / (values.std().item() * (2 * np.pi) ** 0.5), rel=0.01)
 
 
 def test_a_violin_and_a_box_stand_at_every_layer(ax):
@@ -92,7 +92,7 @@ def test_a_violin_and_a_box_stand_at_every_layer(ax):
     assert len(ax.collections) == 2, "two violins"
     medians = [line.get_ydata()[0] for line in ax.lines if line.get_color() == plots.KIND_COLOURS[0]]
     assert medians == [3, 5]
-    assert max(line.get_ydata().max() for line in ax.lines) == 10
+    assert max(max(line.get_ydata(), default=0) for line in ax.lines) == 10
 
 
 def test_a_trees_names_have_their_classes_colours(ax):

@@ -273,6 +273,9 @@ def test_token_ends_equal_the_compatible_unembedding_of_transformer_lens(model, 
     embedding = model.get_input_embeddings().weight.detach()
     torch.testing.assert_close(reads[3] - reads[5], embedding[3] - embedding[5], **CLOSE)
     assert reads.mean(0).abs().max() < 1e-6
+    some = torch.tensor([7, 3])
+    for each, all_of_them in zip(weights.token_ends(model, some), (reads[some], writes[:, some])):
+        torch.testing.assert_close(each, all_of_them, **CLOSE)
 
 
 def test_participation_by_hand():
@@ -373,6 +376,17 @@ def test_features_are_put_on_one_scale_and_constant_ones_do_no_harm():
     features = draw(12, 2)
     scaled = torch.cat([features * torch.tensor([1.0, 1e6]), torch.ones(12, 1)], 1)
     assert (weights.cluster(scaled, 3)[1] == weights.cluster(features, 3)[1]).all()
+
+
+@pytest.mark.parametrize("clusters", [1, 3, 24])
+def test_the_index_equals_scikit_learns(clusters):
+    from sklearn.metrics import adjusted_rand_score
+
+    generator = np.random.default_rng(1)
+    for classes in [generator.choice(["a", "b", "c"], 24, p=[0.8, 0.1, 0.1]), np.array(["a"] * 24), np.arange(24)]:
+        labels = generator.permutation(24) % clusters
+        found = weights.agreement(labels, classes, shuffles=1)
+        assert found.index == pytest.approx(adjusted_rand_score(classes, labels), abs=1e-12)
 
 
 def test_chance_agreement_is_zero_on_average_and_p_is_even():
