@@ -35,6 +35,14 @@ class Circuit(NamedTuple):
     right: torch.Tensor
 
 
+class Components(NamedTuple):
+    """shares: of the variance, `(component,)`, largest first, adding up to 1; places: where the rows stand along the
+    components, `(row, component)`."""
+
+    shares: torch.Tensor
+    places: torch.Tensor
+
+
 class Normality(NamedTuple):
     """Moments of numbers and their distance from a normal curve with the same mean and standard deviation.
 
@@ -306,6 +314,25 @@ def cosine_matrix(rows):
     _check("cosine_matrix", rows)
     unit = torch.nn.functional.normalize(rows, dim=-1)
     return unit @ unit.mT
+
+
+def principal_components(rows):
+    """Components of rows `(row, d_model)`: the directions of most variance, one after the other (PCA).
+
+    The singular value decomposition of the rows less their mean, as scikit-learn's PCA has it; each direction is turned
+    so that its largest entry is positive. Raises ArgumentError for NaN and when all rows are the same.
+
+    >>> shares, places = principal_components(torch.tensor([[3.0, 1], [7, 1]]))
+    >>> shares, places[:, 0].round()
+    (tensor([1., 0.]), tensor([-2.,  2.]))
+    """
+    _check("principal_components", rows)
+    left, sizes, right = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    variances = sizes.square()
+    if not variances.sum() > 0:
+        raise ArgumentError("principal_components: all rows are the same; there is no direction of most variance.")
+    turn = right.gather(1, right.abs().argmax(1, keepdim=True))[:, 0].sign()
+    return Components(variances / variances.sum(), left * sizes * turn)
 
 
 def sinusoids(positions, d_model):

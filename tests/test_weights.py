@@ -312,6 +312,18 @@ def test_a_spectrum_finds_a_wave_and_nothing_in_noise():
     torch.testing.assert_close(noise[:-1], torch.full((31,), 2 / 63), atol=0.005, rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
+def test_principal_components_equal_scikit_learns(shape):
+    from sklearn.decomposition import PCA
+
+    rows = draw(*shape) * torch.linspace(1, 3, shape[1]) + 5
+    shares, places = weights.principal_components(rows)
+    theirs = PCA().fit(rows.double().numpy())
+    np.testing.assert_allclose(shares, theirs.explained_variance_ratio_, atol=1e-5)
+    signs = np.sign(theirs.components_[range(6), np.abs(theirs.components_).argmax(1)])
+    np.testing.assert_allclose(places[:, :5], (theirs.transform(rows.double().numpy()) * signs)[:, :5], atol=1e-4)
+
+
 @pytest.mark.parametrize("length", [8, 9])
 def test_a_spectrum_splits_the_variance(length):
     """Parseval: with the mirror images counted, the parts are the variance's own."""
@@ -418,6 +430,7 @@ def test_bad_requests_are_refused():
         lambda: weights.normality(broken),
         lambda: weights.cosine_matrix(broken),
         lambda: weights.power_spectrum(broken),
+        lambda: weights.principal_components(broken),
         lambda: weights.participation_ratio(broken),
         lambda: weights.positive_share(broken),
         lambda: weights.singular_values(weights.Circuit(broken, broken.T)),
@@ -429,6 +442,8 @@ def test_bad_requests_are_refused():
             refuse()
     with pytest.raises(ArgumentError, match="all 4 numbers are the same"):
         weights.normality(torch.ones(4))
+    with pytest.raises(ArgumentError, match="all rows are the same"):
+        weights.principal_components(torch.ones(4, 3))
     with pytest.raises(ArgumentError, match="there are 1 heads"):
         weights.cluster(torch.ones(1, 3), 1)
     with pytest.raises(ArgumentError, match="one of each a head"):
