@@ -371,13 +371,15 @@ def normality(values):
     from scipy import stats
 
     _check("normality", torch.as_tensor(values))
-    values = np.asarray(values, dtype=float).ravel()
+    values = np.array(values, dtype=float).ravel()
     mean, std = values.mean(), values.std()
     if not std > 0:
         raise ArgumentError(
             f"normality: all {len(values)} numbers are the same; a distribution needs some that differ."
         )
-    test = stats.kstest((values - mean) / std, "norm")
+    values -= mean  # in place: a matrix of a large model takes much memory
+    values /= std
+    test = stats.kstest(values, "norm")
     found = mean, std, stats.skew(values), stats.kurtosis(values), test.statistic, test.pvalue
     return Normality(*map(float, found))
 
