@@ -246,8 +246,8 @@ def token_ends(model, tokens=None):
     norm = model.get_submodule(final_norm_name(model))
     ones = torch.ones_like(embedding[0])
     signs = ones.clone()
-    signs[1::2] = -1  # mean 0 and mean square 1: the norm's scale is 1, whichever kind it is
-    weight = (norm(signs) - norm(-signs)) / 2 * signs  # without its bias
+    signs[1::2] = -1  # mean 0 and mean square 1: a norm of either kind gives its weight, with these signs, and its bias
+    weight = (norm(1000 * signs) - norm(-1000 * signs)) / 2 * signs  # 1000: the norm's epsilon does not count
     centred = torch.allclose(norm(ones), norm(-ones), atol=1e-6)  # it subtracts the mean
 
     def fold(rows):
@@ -371,7 +371,7 @@ def normality(values):
     from scipy import stats
 
     _check("normality", torch.as_tensor(values))
-    values = np.array(values, dtype=float).ravel()
+    values = torch.as_tensor(values).detach().cpu().numpy().astype(float).ravel()  # a copy
     mean, std = values.mean(), values.std()
     if not std > 0:
         raise ArgumentError(
