@@ -12,6 +12,7 @@ _HOME = {  # public name -> module
     "InterpError": "errors",
     "ModelError": "errors",
     "TextError": "errors",
+    "empty_model": "models",
     "load_bridge": "models",
     "load_model": "models",
     "encode": "texts",
@@ -43,7 +44,7 @@ _HOME = {  # public name -> module
     "Claims": "claims",
     "published_figures": "published",
 }
-_MODULES = sorted({*_HOME.values(), "adjustments", "patching", "plots", "residual", "survey", "views"})
+_MODULES = sorted({*_HOME.values(), "adjustments", "patching", "plots", "residual", "survey", "views", "weights"})
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

@@ -116,6 +116,30 @@ def load_bridge(name="storybook", *, compatibility=False, device=None, untrained
     return bridge.eval(), tokenizer
 
 
+def empty_model(config):
+    """The model of a configuration without its weights: names and shapes of all tensors, and no memory for them.
+
+    config: as transformers has them, such as GPT2Config(). The tensors are on torch's device "meta": they can be
+    counted and cannot be read. Nothing is downloaded.
+
+    Raises ModelError when the configuration is not of a causal language model.
+
+    >>> from transformers import GPT2Config
+    >>> sum(tensor.numel() for tensor in empty_model(GPT2Config()).parameters())
+    124439808
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except ValueError as problem:  # transformers lists all that it knows
+        raise ModelError(
+            f"empty_model: {type(config).__name__} is not the configuration of a causal language model. The course "
+            "needs one such as GPT2Config."
+        ) from problem
+
+
 def _pick_device(device):
     if device is not None:
         return torch.device(device)

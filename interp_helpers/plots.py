@@ -133,3 +133,53 @@ def class_map(kinds, order, ax):
     ax.set(xlabel="head", ylabel="layer")
     ax.spines[:].set_visible(False)
     return ax
+
+
+def normal_histogram(values, ax, *, xlabel, bins=100):
+    """How numbers of any shape are distributed, and the normal curve with their mean and standard deviation.
+
+    Both are densities: their areas are 1. The normal curve is black.
+    """
+    values = np.asarray(values, dtype=float).ravel()
+    mean, std = values.mean(), values.std()
+    _, edges, _ = ax.hist(values, bins=bins, density=True)
+    x = np.linspace(edges[0], edges[-1], 200)
+    ax.plot(x, np.exp(-(((x - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi)), color="black", label="normal")
+    ax.set(xlabel=xlabel, ylabel="density")
+    ax.locator_params(axis="x", nbins=5)
+    ax.legend(frameon=False)
+    return ax
+
+
+def layer_distributions(rows, ax, *, ylabel):
+    """One violin a layer, with a box inside. rows: `(layer, number)`.
+
+    The box ends at the quartiles, its line is the median, and its whiskers reach the smallest and the largest number.
+    """
+    rows = [np.asarray(each, dtype=float) for each in rows]
+    places = range(len(rows))
+    ax.violinplot(rows, places, widths=0.9, showextrema=False)
+    ax.boxplot(rows, positions=places, widths=0.15, whis=(0, 100), medianprops={"color": KIND_COLOURS[0]})
+    ax.set_xticks(places, places)
+    ax.set(xlabel="layer", ylabel=ylabel)
+    return ax
+
+
+def dendrogram(links, names, kinds, order, ax):
+    """A tree of heads, each name in the colour of its class; broad heads are black.
+
+    links: as `scipy.cluster.hierarchy.linkage` gives them; names, kinds: a string a head; order: all classes, which
+    gives them the colours of `class_map`.
+    """
+    from scipy.cluster.hierarchy import dendrogram
+
+    order = list(order)
+    dendrogram(links, ax=ax, labels=list(names), color_threshold=0, above_threshold_color="0.4", leaf_font_size=9)
+    colour_of = {
+        name: "black" if kind == "broad" else KIND_COLOURS[order.index(kind)] for name, kind in zip(names, kinds)
+    }
+    for label in ax.get_xticklabels():
+        label.set(color=colour_of[label.get_text()], rotation=90)
+        label.set_fontweight("normal" if label.get_color() == "black" else "bold")
+    ax.set(ylabel="distance")
+    return ax

@@ -82,3 +82,30 @@ def test_layer_intervals_show_value_low_and_high(ax):
     np.testing.assert_allclose(points.get_xydata(), [[-0.1, 1], [0.9, 2]])
     np.testing.assert_allclose([each[:, 1] for each in bars.get_segments()], [[0, 3], [1, 4]])
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_a_histogram_and_its_normal_curve_are_densities(ax):
+    values = torch.randn(20_000, generator=torch.Generator().manual_seed(0)) * 2 + 5
+    plots.normal_histogram(values, ax, xlabel="weight")
+    assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
+    x, density = ax.lines[0].get_data()
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
+    assert x[density.argmax()] == pytest.approx(values.mean().item(), abs=0.1)
+    assert density.max() == pytest.approx(1 / (values.std().item() * (2 * np.pi) ** 0.5), rel=0.01)
+
+
+def test_a_violin_and_a_box_stand_at_every_layer(ax):
+    plots.layer_distributions([[1.0, 2, 3, 4, 10], [0.0, 0, 5, 5, 5]], ax, ylabel="variance")
+    assert [each.get_text() for each in ax.get_xticklabels()] == ["0", "1"]
+    assert len(ax.collections) == 2, "two violins"
+    medians = [line.get_ydata()[0] for line in ax.lines if line.get_color() == plots.KIND_COLOURS[0]]
+    assert medians == [3, 5]
+    assert max(max(line.get_ydata(), default=0) for line in ax.lines) == 10
+
+
+def test_a_trees_names_have_their_classes_colours(ax):
+    links = np.array([[0, 1, 0.5, 2], [2, 3, 2.0, 3]])  # heads 0 and 1 first, then head 2
+    plots.dendrogram(links, ["0.0", "0.1", "0.2"], ["broad", "induction", "focused"], ["induction", "focused"], ax)
+    colours = {each.get_text(): each.get_color() for each in ax.get_xticklabels()}
+    assert colours == {"0.0": "black", "0.1": plots.KIND_COLOURS[0], "0.2": plots.KIND_COLOURS[1]}
+    assert ax.get_ylim()[1] > 2
