@@ -18,6 +18,7 @@ _HOME = {  # public name -> module
     "encode": "texts",
     "encode_pair": "texts",
     "load_sentences": "texts",
+    "pair_for": "texts",
     "passages": "texts",
     "prompt_for": "texts",
     "question_for": "texts",

@@ -456,3 +456,41 @@ def _check(operation, *tensors):
     for tensor in tensors:
         if not torch.isfinite(torch.as_tensor(tensor)).all():
             raise ArgumentError(f"{operation}: a number is NaN or infinite. Look at the tensor that it comes from.")
+
+
+def composition(ov, reads, layer, head, kind):
+    """How strongly a head reads what every head writes, by Q- or K-composition: `(layer, head)`.
+
+    ov: `ov_circuit` of all heads, the writers; reads: `qk_circuit` of all heads; layer, head: the reader. kind: "Q",
+    what is written shapes the reader's queries, or "K", its keys. The size (Frobenius norm) of the product of both
+    circuits over the sizes of the two (Elhage et al. 2021, "Q-, K- and V-Composition"). Only heads of earlier layers
+    can compose in fact; the numbers of later ones are those of heads that never meet. Norms between the layers are left
+    out. A part of every score is chance: compare with `random_composition`.
+
+    Raises ArgumentError for another kind, and for a head that does not exist.
+    """
+    if kind not in ("Q", "K"):
+        raise ArgumentError(f"composition: the kind is {kind!r}; it must be 'Q' or 'K'.")
+    if not (0 <= layer < len(reads.left) and 0 <= head < reads.left.shape[1]):
+        raise ArgumentError(f"composition: there is no head {layer}.{head} in {tuple(reads.left.shape[:2])}.")
+    reader = Circuit(reads.left[layer, head], reads.right[layer, head])
+    if kind == "K":
+        reader = Circuit(reader.right.mT, reader.left.mT)
+    return _size(Circuit(ov.left, ov.right @ reader.left @ reader.right)) / (_size(ov) * _size(reader))
+
+
+def random_composition(cut, pairs=200, seed=0):
+    """Composition scores of random circuits with the shapes of a model's heads: `(pair,)`, what chance gives."""
+    d_model, d_head = cut.W_Q.shape[-2:]
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(pairs):
+        a, c = torch.randn(2, d_model, d_head, generator=generator)
+        b, d = torch.randn(2, d_head, d_model, generator=generator)
+        found.append(_size(Circuit(a, b @ c @ d)) / (_size(Circuit(a, b)) * _size(Circuit(c, d))))
+    return torch.stack(found)
+
+
+def _size(circuit):
+    """Frobenius norm of `left @ right`, without the product: the root of tr(left^T left right right^T)."""
+    return ((circuit.left.mT @ circuit.left) * (circuit.right @ circuit.right.mT)).sum((-2, -1)).clamp_min(0).sqrt()

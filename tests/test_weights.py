@@ -448,3 +448,52 @@ def test_bad_requests_are_refused():
         weights.cluster(torch.ones(1, 3), 1)
     with pytest.raises(ArgumentError, match="one of each a head"):
         weights.agreement([1, 2], ["a"])
+
+
+@pytest.mark.parametrize("kind", ["Q", "K"])
+def test_composition_equals_the_product_written_out(model, kind):
+    """Dense matrices, one head after another: the formula as the paper has it."""
+    cut = weights.head_weights(model)
+    ov, qk = weights.ov_circuit(cut), weights.qk_circuit(cut)
+    found = weights.composition(ov, qk, 1, 2, kind)
+    for layer in range(2):
+        for head in range(4):
+            writes = ov.left[layer, head] @ ov.right[layer, head]
+            reads = qk.left[1, 2] @ qk.right[1, 2]
+            product = writes @ (reads if kind == "Q" else reads.T)
+            slow = product.norm() / writes.norm() / reads.norm()
+            assert found[layer, head].item() == pytest.approx(slow.item(), abs=1e-5)
+
+
+def test_composition_by_hand_is_one_where_all_is_read_and_zero_where_nothing_is():
+    first, second = torch.tensor([[1.0], [0]]), torch.tensor([[0.0], [1]])  # two directions, (d_model, 1)
+    writer = weights.Circuit(first[None, None], second.T[None, None])  # reads the first, writes the second
+    reader = weights.Circuit(second[None, None], first.T[None, None])  # a query of the second for a key of the first
+    assert weights.composition(writer, reader, 0, 0, "Q").tolist() == [[1]]
+    assert weights.composition(writer, reader, 0, 0, "K").tolist() == [[0]]
+
+
+def test_random_composition_is_narrow_and_always_the_same(model):
+    cut = weights.head_weights(model)
+    chance = weights.random_composition(cut, pairs=50)
+    assert torch.equal(chance, weights.random_composition(cut, pairs=50))
+    assert 0 < chance.min() < chance.max() < 1
+    assert chance.std() < chance.mean() / 2
+
+
+def test_composition_of_heads_that_do_not_exist_is_refused(model):
+    cut = weights.head_weights(model)
+    ov, qk = weights.ov_circuit(cut), weights.qk_circuit(cut)
+    with pytest.raises(ArgumentError, match="'Q' or 'K'"):
+        weights.composition(ov, qk, 0, 0, "V")
+    for layer, head in [(2, 0), (0, 4), (-1, 0)]:
+        with pytest.raises(ArgumentError, match="there is no head"):
+            weights.composition(ov, qk, layer, head, "K")
+
+
+def test_on_storybook_the_weights_name_what_feeds_the_induction_head(storybook):
+    """The two previous-token heads that ablation finds stand above everything that random circuits give."""
+    cut = weights.head_weights(storybook[0])
+    keys = weights.composition(weights.ov_circuit(cut), weights.qk_circuit(cut), 4, 3, "K")[:4].ravel()
+    assert sorted(f"{each // 8}.{each % 8}" for each in keys.topk(2).indices.tolist()) == ["0.0", "3.1"]
+    assert keys.topk(2).values.min() > weights.random_composition(cut).max()
