@@ -79,7 +79,10 @@ def load_model(name="storybook", *, device=None, untrained=False):
             "A file may be cut short or damaged, or of a kind that transformers does not know. "
             "Copy or download the folder again."
         ) from problem
-    return model.to(device).eval(), tokenizer
+    model = model.to(device).eval()
+    if not _looks_back_only(model):
+        raise ModelError(f"load_model: {name!r} is not causal: what it says of a token changes with the next one.")
+    return model, tokenizer
 
 
 def load_bridge(name="storybook", *, compatibility=False, device=None, untrained=False):
@@ -223,12 +226,20 @@ def _check_causal(config, name):
         for each in (value if isinstance(value, (tuple, list)) else [value])
     }
     architectures = config.architectures or []
-    if not causal.intersection(architectures) or getattr(config, "is_decoder", None) is False:
+    if not causal.intersection(architectures):
         raise ModelError(
             f"load_model: {name!r} is not a causal language model (its architecture: "
             f"{', '.join(architectures) or 'not stated'}). The course needs one that predicts the next token "
             "from the tokens before it, such as 'gpt2'."
         )
+
+
+@torch.no_grad()
+def _looks_back_only(model):
+    """Whether the first token's logits ignore the second: configurations of some encoders claim to be causal models."""
+    pairs = torch.tensor([[1, 2], [1, 3], [2, 1], [2, 3]], device=model.device)  # one of them may be padding
+    first = model(pairs).logits[:, 0]
+    return torch.allclose(first[::2], first[1::2], atol=1e-4)
 
 
 def _check_complete(report, name):

@@ -195,3 +195,29 @@ def test_loading_is_quick_and_quiet(capfd):
     load_model("storybook", device="cpu")
     assert time.monotonic() - began < 10
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_encoder_that_calls_itself_causal_is_refused(folders, tmp_path):
+    from transformers import AutoTokenizer, BertConfig, BertLMHeadModel
+
+    config = BertConfig(vocab_size=64, num_hidden_layers=1, num_attention_heads=2, hidden_size=16, intermediate_size=32)
+    torch.manual_seed(0)
+    model = BertLMHeadModel(config)
+    for parameter in model.parameters():  # fresh weights are too small to show it
+        parameter.data.mul_(10)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is not causal"):
+        load_model(str(tmp_path), device="cpu")
+
+
+def test_a_model_of_the_pythia_family_loads(folders, tmp_path):
+    from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    config = GPTNeoXConfig(
+        vocab_size=64, num_hidden_layers=1, num_attention_heads=2, hidden_size=16, intermediate_size=32
+    )
+    GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path)
+    model, _ = load_model(str(tmp_path), device="cpu")
+    assert model.config.model_type == "gpt_neox"

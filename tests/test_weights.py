@@ -123,7 +123,7 @@ def test_heads_of_gpt_neox_equal_those_of_transformer_lens(folders):
     torch.manual_seed(0)
     config = GPTNeoXConfig(
         vocab_size=8192, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64, is_decoder=True,
+        max_position_embeddings=64,
     )  # fmt: skip
     GPTNeoXForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(folder)
