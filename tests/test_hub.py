@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from interp_helpers import load_model, published_figures, record_generation
+from interp_helpers import load_model, load_sentences, published_figures, record_generation
 
 pytestmark = pytest.mark.hub
 
@@ -41,3 +41,10 @@ def test_gpt_neo_writes_and_holds_what_was_published():
     for key, value in found.items():
         assert value.item() == pytest.approx(last[key], rel=last["tolerance_relative"])
     assert torch.cosine_similarity(start, end, dim=0).item() == pytest.approx(last["cosine"], abs=5e-4)
+
+
+def test_the_published_sentences_are_there():
+    name = published_figures("gpt2-large")["dataset"].split(",")[0]
+    table = load_sentences(name)
+    assert len(table) == 1066  # its test split
+    assert set(table["label"]) == {0, 1}
