@@ -34,8 +34,9 @@ _HOME = {  # public name -> module
     "classify": "heads",
     "Claims": "claims",
     "published_figures": "published",
+    "training_log": "log",
 }
-_MODULES = sorted({*_HOME.values(), "adjustments", "plots", "residual", "survey", "views"})
+_MODULES = sorted({*_HOME.values(), "adjustments", "live", "plots", "residual", "survey", "views"})
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

@@ -133,3 +133,19 @@ def class_map(kinds, order, ax):
     ax.set(xlabel="head", ylabel="layer")
     ax.spines[:].set_visible(False)
     return ax
+
+
+def lines(x, values, ax, *, xlabel, ylabel, log=False):
+    """A line for each of `values`, name -> `(point,)`, over x `(point,)`, named in the legend.
+
+    What stood in `ax` goes first, so that a figure can be drawn again while its numbers come in. log: a logarithmic
+    x axis, from the first x above 0 on.
+    """
+    ax.clear()
+    for name, each in values.items():
+        ax.plot(np.asarray(x), np.asarray(each), label=name)
+    if log:
+        ax.set_xscale("log", nonpositive="mask")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False)
+    return ax

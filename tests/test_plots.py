@@ -82,3 +82,15 @@ def test_layer_intervals_show_value_low_and_high(ax):
     np.testing.assert_allclose(points.get_xydata(), [[-0.1, 1], [0.9, 2]])
     np.testing.assert_allclose([each[:, 1] for each in bars.get_segments()], [[0, 3], [1, 4]])
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_lines_are_drawn_afresh(ax):
+    for count in (1, 2):
+        drawn = plots.lines(
+            [0, 1, 10], {f"line {i}": [i, 2, 3] for i in range(count)}, ax, xlabel="step", ylabel="loss"
+        )
+        assert drawn is ax
+        assert [list(each.get_ydata()) for each in ax.lines] == [[i, 2, 3] for i in range(count)]
+    assert [each.get_text() for each in ax.get_legend().get_texts()] == ["line 0", "line 1"]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("step", "loss", "linear")
+    assert plots.lines([0, 1, 10], {"a": [1, 2, 3]}, ax, xlabel="step", ylabel="loss", log=True).get_xscale() == "log"
