@@ -127,6 +127,7 @@ def test_one_layer_learns_a_distance_and_not_induction():
     model = live.AttentionOnly(1)
     *_, last = live.train(model, steps=100, every=100, pieces=(16, 16))
     assert last["induction"].max() > 0.5
+    assert live.measure(model, pieces=(16, 16))["later_copies"] == last["later_copies"], "no step after the last record"
     assert live.measure(model)["induction"].max() < 0.25
 
 
