@@ -44,8 +44,11 @@ _HOME = {  # public name -> module
     "classify": "heads",
     "Claims": "claims",
     "published_figures": "published",
+    "training_log": "log",
 }
-_MODULES = sorted({*_HOME.values(), "adjustments", "patching", "plots", "residual", "survey", "views", "weights"})
+_MODULES = sorted(
+    {*_HOME.values(), "adjustments", "live", "patching", "plots", "residual", "survey", "views", "weights"}
+)
 
 __all__ = ["__version__", *_MODULES, *_HOME]
 __version__ = version("interp-helpers")

@@ -183,3 +183,19 @@ def dendrogram(links, names, kinds, order, ax):
         label.set_fontweight("normal" if label.get_color() == "black" else "bold")
     ax.set(ylabel="distance")
     return ax
+
+
+def lines(x, values, ax, *, xlabel, ylabel, log=False):
+    """A line for each of `values`, name -> `(point,)`, over x `(point,)`, named in the legend.
+
+    What stood in `ax` goes first, so that a figure can be drawn again while its numbers come in. log: a logarithmic
+    x axis, from the first x above 0 on.
+    """
+    ax.clear()
+    for name, each in values.items():
+        ax.plot(np.asarray(x), np.asarray(each), label=name)
+    if log:
+        ax.set_xscale("log", nonpositive="mask")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False)
+    return ax

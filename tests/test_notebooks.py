@@ -8,7 +8,7 @@ import pytest
 from claims import LEDGER, on_twin, section, stated, stored
 from execution import alt_text
 from regenerate import PICTURE, picture
-from stored_outputs import equal
+from stored_outputs import same
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -116,7 +116,7 @@ def test_on_the_untrained_twin_what_was_learned_is_gone(notebook):
     wanted = section(notebook.path, twin)
     start = max(ledger.find(f"\n## {notebook.path.stem}\n"), 0)
     digest = notebook.metadata["stored_with"]["arithmetic"]
-    assert equal(ledger[start : start + len(wanted)], wanted, digest), "CLAIMS.md is stale: run `make claims`"
+    assert same(ledger[start : start + len(wanted)], wanted, digest), "CLAIMS.md is stale: run `make claims`"
 
 
 def test_the_ledger_lists_every_notebook_and_nothing_else():

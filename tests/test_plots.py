@@ -109,3 +109,15 @@ def test_a_trees_names_have_their_classes_colours(ax):
     colours = {each.get_text(): each.get_color() for each in ax.get_xticklabels()}
     assert colours == {"0.0": "black", "0.1": plots.KIND_COLOURS[0], "0.2": plots.KIND_COLOURS[1]}
     assert ax.get_ylim()[1] > 2
+
+
+def test_lines_are_drawn_afresh(ax):
+    for count in (1, 2):
+        drawn = plots.lines(
+            [0, 1, 10], {f"line {i}": [i, 2, 3] for i in range(count)}, ax, xlabel="step", ylabel="loss"
+        )
+        assert drawn is ax
+        assert [list(each.get_ydata()) for each in ax.lines] == [[i, 2, 3] for i in range(count)]
+    assert [each.get_text() for each in ax.get_legend().get_texts()] == ["line 0", "line 1"]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("step", "loss", "linear")
+    assert plots.lines([0, 1, 10], {"a": [1, 2, 3]}, ax, xlabel="step", ylabel="loss", log=True).get_xscale() == "log"

@@ -6,7 +6,6 @@ from functools import cache
 
 from arithmetic import fingerprint
 
-LIVE = "trained-live"  # tag of cells that print what came out of a training in the notebook: rounding grows in it
 NUMBER = re.compile(r"[-+]?\d+\.\d*(?:[eE][-+]?\d+)?")
 
 
@@ -33,41 +32,24 @@ def close(found, stored):
 arithmetic = cache(fingerprint)
 
 
-def equal(found, stored, stored_with):
+def same(found, stored, stored_with):
     """Whether two texts are equal, or close where the digest `stored_with` is not that of this machine's arithmetic."""
     return found == stored or (stored_with != arithmetic() and close(found, stored))
 
 
-def verdicts(text):
-    """The claims that a text prints, without their numbers.
-
-    >>> verdicts("loss 0.7\\n✓ 07.gone  It is gone  [0.31]\\n")
-    ['✓ 07.gone  It is gone']
-    """
-    return re.findall(r"^([✓✗] .*)  \[.*\]$", text, re.M)
-
-
 def with_tolerance(compare_outputs):
-    """nbval's comparison, told that an output is equal where it is the same as far as this machine can say.
-
-    Of a cell tagged LIVE, another arithmetic than the one that stored it is held to the verdicts of its claims only.
-    """
+    """nbval's comparison, told that an output is equal where it is the same as far as this machine can say."""
 
     def compare(cell, test, ref, skip_compare=None):
         digest = cell.parent.nb.metadata.get("stored_with", {}).get("arithmetic")
-        loose = LIVE in cell.cell.metadata.get("tags", []) and digest != arithmetic()
-
-        def same(found, stored):
-            return verdicts(found) == verdicts(stored) if loose else equal(found, stored, digest)
-
         test = copy.deepcopy(test)
         for new, old in zip(test, ref):
             if new.output_type == old.output_type == "stream" and new.name == old.name:
-                new.text = old.text if same(new.text, old.text) else new.text
+                new.text = old.text if same(new.text, old.text, digest) else new.text
             elif "data" in new and "data" in old:
                 for kind, value in new.data.items():
                     stored = old.data.get(kind)
-                    if isinstance(value, str) and isinstance(stored, str) and same(value, stored):
+                    if isinstance(value, str) and isinstance(stored, str) and same(value, stored, digest):
                         new.data[kind] = stored
         return compare_outputs(cell, test, ref, skip_compare)
 
