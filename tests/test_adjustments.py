@@ -113,6 +113,8 @@ def test_by_hand():
     rows = adjustments.position_rows(values, mask, first=1)
     assert (rows.y.tolist(), rows.X[0, :, 0].tolist()) == ([[2, 6, 4]], [1, 2, 1])
     assert (rows.sentence.tolist(), rows.position.tolist()) == ([0, 0, 1], [1, 2, 1])
+    rows = adjustments.position_rows(values, mask, first=0, last=2)
+    assert rows.position.tolist() == [0, 1, 0, 1], "last is the first that is left out"
     rows = adjustments.lag_rows(values, mask, lags=2, first=0)
     assert (rows.y.tolist(), rows.X.tolist(), rows.names) == ([[6]], [[[2, 1]]], ["t-1", "t-2"])
     line = adjustments.Rows(
