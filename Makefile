@@ -16,8 +16,8 @@ NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 .PHONY: run test lab notebooks claims lock clean help
 .DEFAULT_GOAL := help
 
-run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1)
-	$(BIN)/python tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(NOTEBOOKS)
+run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file)
+	$(BIN)/python tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(if $(SENTENCES),--sentences "$(SENTENCES)") $(NOTEBOOKS)
 
 test: .venv/ready  ## Check everything: ruff, unit tests, doctests, and nbval on every notebook
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .errors import ArgumentError
+from .errors import ArgumentError, check_finite
 
 
 class Rows(NamedTuple):
@@ -54,7 +54,8 @@ def position_rows(values, mask, *, first=1, last=30):
     """
     _check("position_rows", values, mask, layers=True)
     position = torch.arange(mask.shape[1])
-    return _rows("position_rows", values, mask & (position >= first) & (position < last), ["position"])
+    here = mask & (position >= first) & (position < last)
+    return _rows("position_rows", values, here, {"position": position.double().expand(values.shape)})
 
 
 def lag_rows(values, mask, *, lags=2, first=1):
@@ -63,21 +64,19 @@ def lag_rows(values, mask, *, lags=2, first=1):
     Predictors are named "t-1", "t-2", ...: the token before, the one before that.
     """
     _check("lag_rows", values, mask, layers=True)
-    if lags < 1:
-        raise ArgumentError(f"lag_rows: lags is {lags}; it must be 1 or more.")
+    if lags < 1 or first < 0:
+        raise ArgumentError(f"lag_rows: lags is {lags} and first is {first}; they must be at least 1 and 0.")
     here = mask & (torch.arange(mask.shape[1]) >= first + lags)  # no gaps: padding stands on the right
-    return _rows("lag_rows", values, here, [f"t-{lag}" for lag in range(1, lags + 1)])
+    return _rows("lag_rows", values, here, {f"t-{lag}": values.roll(lag, -1) for lag in range(1, lags + 1)})
 
 
-def _rows(operation, values, here, names):
+def _rows(operation, values, here, predictors):
+    """Rows where `here`, (sentence, position), is true; predictors: name -> (layer, sentence, position)."""
     sentence, position = here.nonzero(as_tuple=True)
     if len(sentence) == 0:
         raise ArgumentError(f"{operation}: no sentence is long enough. Give longer ones, or start earlier.")
-    if names == ["position"]:
-        X = position.double().expand(len(values), -1)[..., None]
-    else:
-        X = torch.stack([values[:, sentence, position - lag] for lag in range(1, len(names) + 1)], -1)
-    return Rows(values[:, sentence, position], X, sentence, position, names)
+    X = torch.stack([each[:, sentence, position] for each in predictors.values()], -1)
+    return Rows(values[:, sentence, position], X, sentence, position, list(predictors))
 
 
 def within(rows, groups):
@@ -112,8 +111,8 @@ def regress(rows):
     Ordinary errors take all rows for independent. Clustered ones allow any dependence between rows of one sentence
     (Liang and Zeger 1986), with the small-sample correction and the t distribution of statsmodels, which computes both.
 
-    Raises ArgumentError when there are fewer than two sentences, no more rows than terms, predictors that depend on
-    each other, or NaN.
+    Raises ArgumentError when there are fewer than two sentences, no more rows than terms, values that are all the same,
+    predictors that depend on each other, or NaN.
     """
     import statsmodels.api as sm
 
@@ -123,8 +122,6 @@ def regress(rows):
     tables, r2 = [], []
     for y, X in zip(rows.y.numpy(), rows.X.numpy()):
         design = np.column_stack([np.ones(len(y)), X])
-        if np.linalg.matrix_rank(design) < len(names):
-            raise ArgumentError("regress: the predictors depend on each other, or one of them never changes.")
         ordinary = sm.OLS(y, design).fit()
         clustered = ordinary.get_robustcov_results("cluster", groups=sentence)
         intervals = np.column_stack([ordinary.params, ordinary.conf_int(), clustered.conf_int()])
@@ -138,7 +135,7 @@ def held_out_r2(rows, folds=5):
     mean would have been better.
 
     Sentences are dealt into `folds`; each fold is predicted from the others, and all predictions are scored at once.
-    Raises ArgumentError when there are fewer sentences than folds, or NaN.
+    Raises ArgumentError when there are fewer sentences than folds, fewer than two folds, and as `regress` does.
     """
     from sklearn.linear_model import LinearRegression
     from sklearn.metrics import r2_score
@@ -169,8 +166,9 @@ def _check(operation, values, mask, layers=False):
             f"{operation}: values are {tuple(values.shape)} and the mask is {tuple(mask.shape)}; the last two axes of "
             "values must be the mask's, (sentence, position)."
         )
-    if not torch.isfinite(values[..., mask]).all():
-        raise ArgumentError(f"{operation}: a value that counts is NaN or infinite. The log of a norm of 0 is.")
+    if (mask[:, 1:] & ~mask[:, :-1]).any():
+        raise ArgumentError(f"{operation}: padding must stand on the right. Set tokenizer.padding_side = 'right'.")
+    check_finite(operation, "a value that counts (the log of a norm of 0 is infinite)", values[..., mask])
 
 
 def _check_rows(operation, rows, sentences):
@@ -180,5 +178,9 @@ def _check_rows(operation, rows, sentences):
             f"{operation}: {count} rows from {found} sentences; it needs {sentences} sentences or more, and more rows "
             f"than its {len(rows.names) + 1} terms."
         )
-    if not (torch.isfinite(rows.y).all() and torch.isfinite(rows.X).all()):
-        raise ArgumentError(f"{operation}: a row holds NaN or infinity.")
+    check_finite(operation, "a row", rows.y, rows.X)
+    if (rows.y.std(1) == 0).any():
+        raise ArgumentError(f"{operation}: in one layer all values are the same; there is nothing to explain.")
+    design = torch.cat([torch.ones_like(rows.X[..., :1]), rows.X], -1)
+    if (torch.linalg.matrix_rank(design) < design.shape[-1]).any():
+        raise ArgumentError(f"{operation}: the predictors depend on each other, or one of them never changes.")

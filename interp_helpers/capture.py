@@ -1,13 +1,13 @@
 """Recording what happens inside a model while it runs."""
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from .errors import ArgumentError, ModelError
-from .texts import encode
+from .errors import ArgumentError, ModelError, check_finite
+from .progress import progress
+from .texts import checked_batch, encode
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,8 @@ def record_inputs(model, names):
         return hook
 
     handles = [modules[name].register_forward_pre_hook(keep(name), with_kwargs=True) for name in names]
-    try:
+    with _removed(handles):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
     if silent := [name for name in names if name not in seen]:
         raise ArgumentError(f"record_inputs: {silent[0]!r} was not called in the block. Run the model inside it.")
 
@@ -135,10 +132,10 @@ def record_inputs(model, names):
 def final_norm_name(model):
     """The name of the norm between the last layer and the unembedding: "transformer.ln_f" for GPT-2.
 
-    Found by structure: the last direct child of the model's trunk whose class is called a norm. Raises
-    ModelError when there is none.
+    Found by structure: beside the list of layers, the last module whose class is called a norm. Raises ModelError when
+    there is none, and as `layer_modules` does.
     """
-    trunk = model.base_model
+    trunk, _ = _trunk(model)
     norms = [module for module in trunk.children() if type(module).__name__.endswith("Norm")]
     if not norms:
         raise ModelError(f"final_norm_name: {type(trunk).__name__} has no norm after its layers.")
@@ -151,11 +148,17 @@ def layer_modules(model):
     Found by structure: the list of as many modules as the configuration has layers, each with one direct child whose
     class is called an attention. Raises ModelError when there is no such list.
     """
+    return _trunk(model)[1]
+
+
+def _trunk(model):
+    """The module that holds the list of layers, and that list."""
     count = model.config.num_hidden_layers
     for module in model.modules():
-        listed = isinstance(module, torch.nn.ModuleList) and len(module) == count
-        if listed and all(len(_attentions(layer)) == 1 for layer in module):
-            return list(module)
+        for child in module.children():
+            listed = isinstance(child, torch.nn.ModuleList) and len(child) == count
+            if listed and all(len(_attentions(layer)) == 1 for layer in child):
+                return module, list(child)
     raise ModelError(
         f"layer_modules: {type(model).__name__} has no list of {count} layers with one attention module each."
     )
@@ -169,11 +172,14 @@ def attention_modules(model):
 def output_projections(model):
     """The matrix module of every layer that mixes what its heads bring, first layer first.
 
-    Found by structure: the last of the attention's matrices. Its input holds all heads side by side.
+    Found by structure: the last of the attention's matrices. Its input holds all heads side by side. Raises ModelError
+    when an attention has no matrix, and as `layer_modules` does.
     """
     found = []
     for attention in attention_modules(model):
         matrices = [each for each in attention.modules() if getattr(getattr(each, "weight", None), "ndim", 0) == 2]
+        if not matrices:
+            raise ModelError(f"output_projections: {type(attention).__name__} has no matrix that mixes its heads.")
         found.append(matrices[-1])
     return found
 
@@ -222,12 +228,13 @@ def visit_attention_outputs(model, visit):
 
     output: (batch, position, d_model), what the layer's attention adds to the residual stream, output matrix and bias
     included. (Models that normalise it once more before adding it, such as Gemma 2, add something else.) It may be
-    freed after the call. The hooks are gone after the block, also after an exception.
+    freed after the call. The hooks are gone after the block, also after an exception. Raises ModelError as
+    `layer_modules` does.
     """
 
     def hook(layer):
         def seen(module, inputs, options, outputs):
-            visit(layer, (outputs[0] if isinstance(outputs, tuple) else outputs).detach())
+            visit(layer, (outputs[0] if isinstance(outputs, (tuple, list)) else outputs).detach())
 
         return seen
 
@@ -239,7 +246,8 @@ def visit_attention_outputs(model, visit):
 def attention_outputs(model, tokens, mask=None):
     """What every layer's attention adds to the stream, kept whole: (layer, batch, position, d_model).
 
-    tokens: (batch, position); mask: True for tokens, False for padding, whose outputs mean nothing.
+    tokens: (batch, position); mask: the same, True for tokens, False for padding, whose outputs mean nothing.
+    Raises ModelError as `layer_modules` does.
     """
     kept = []
     with visit_attention_outputs(model, lambda layer, output: kept.append(output)):
@@ -255,19 +263,16 @@ def attention_output_norms(model, batches):
     Memory holds one layer's outputs of one batch, and the norms: give smaller batches where that is too much.
 
     Returns (norms, mask): (layer, text, position), float64 on the CPU, NaN where there is no token; (text, position).
-    Raises ArgumentError when an output holds NaN or infinity, when there is no batch, and when a batch is no such pair.
+    Raises ArgumentError when an output holds NaN or infinity, when there is no batch, and as `checked_batch` does.
     """
-    from tqdm.auto import tqdm
-
     found, masks = [], []
-    for batch in tqdm(batches, unit="batch", disable=bool(os.environ.get("TQDM_DISABLE"))):
-        tokens, mask = _pair("attention_output_norms", batch)
-        norms = []
+    for batch in progress(batches, "batch"):
+        tokens, mask = checked_batch("attention_output_norms", batch)
+        mask, norms = mask.cpu(), []
 
         def visit(layer, output, mask=mask, norms=norms):
             norm = output.norm(dim=-1).cpu().double()
-            if not torch.isfinite(norm[mask]).all():
-                raise ArgumentError(f"attention_output_norms: layer {layer} adds NaN or infinity.")
+            check_finite("attention_output_norms", f"what layer {layer} adds", norm[mask])
             norms.append(norm.masked_fill(~mask, torch.nan))
 
         with visit_attention_outputs(model, visit):
@@ -284,18 +289,6 @@ def attention_output_norms(model, batches):
     )
 
 
-def _pair(operation, batch):
-    """A batch as (tokens, boolean mask); refused when it is none, or padded on the left."""
-    if not (isinstance(batch, tuple) and len(batch) == 2 and batch[0].ndim == 2 and batch[0].shape == batch[1].shape):
-        raise ArgumentError(
-            f"{operation}: a batch is (tokens, mask), each (text, position), as token_batches gives it."
-        )
-    tokens, mask = batch[0], batch[1].bool()  # a tokenizer's attention mask holds integers
-    if (mask[:, 1:] > mask[:, :-1]).any():
-        raise ArgumentError(f"{operation}: padding must stand on the right. Set tokenizer.padding_side = 'right'.")
-    return tokens, mask
-
-
 def _read(model, tokens, mask):
     """Run the trunk: no logits, nobody asks for them."""
     mask = None if mask is None else mask.long().to(model.device)
@@ -303,10 +296,8 @@ def _read(model, tokens, mask):
 
 
 @contextmanager
-def _hooked(model, hook):
-    """Forward hooks `hook(layer)` on the attention of every layer, gone after the block."""
-    modules = attention_modules(model)
-    handles = [module.register_forward_hook(hook(layer), with_kwargs=True) for layer, module in enumerate(modules)]
+def _removed(handles):
+    """Hooks for the block: they are gone after it, also after an exception."""
     try:
         yield
     finally:
@@ -314,33 +305,53 @@ def _hooked(model, hook):
             handle.remove()
 
 
+def _hooked(model, hook):
+    """Forward hooks `hook(layer)` on the attention of every layer, gone after the block."""
+    modules = enumerate(attention_modules(model))
+    return _removed([module.register_forward_hook(hook(layer), with_kwargs=True) for layer, module in modules])
+
+
+def _before(modules, hook):
+    """Forward pre-hooks `hook(number)` on modules, gone after the block."""
+    return _removed([module.register_forward_pre_hook(hook(number)) for number, module in enumerate(modules)])
+
+
+def _inputs(model, modules, tokens, mask):
+    """What goes into each of the modules, stacked: `(module, ...)`."""
+    kept = {}
+
+    def hook(number):
+        def seen(module, inputs):
+            kept[number] = inputs[0].detach()
+
+        return seen
+
+    with _before(modules, hook):
+        _read(model, tokens, mask)
+    return torch.stack([kept[number] for number in range(len(modules))])
+
+
 @torch.no_grad()
 def head_outputs(model, tokens, mask=None):
     """What every head brings before the output matrix mixes it, TransformerLens's z: values weighted by attention.
 
-    Returns (layer, head, batch, position, head size): `found[layer, head]` can stand in for that head.
+    tokens: (batch, position); mask: the same, True for tokens, False for padding.
+    Returns (layer, head, batch, position, head size): `found[layer, head]` can stand in for that head. Raises
+    ModelError as `output_projections` does.
     """
-    kept = {}
-
-    def hook(layer):
-        def seen(module, inputs):
-            kept[layer] = _by_head(model, inputs[0]).detach()
-
-        return seen
-
-    with _before(output_projections(model), hook):
-        _read(model, tokens, mask)
-    return torch.stack([kept[layer] for layer in sorted(kept)]).permute(0, 3, 1, 2, 4)
+    found = _by_head(model, _inputs(model, output_projections(model), tokens, mask))
+    return found.permute(0, 3, 1, 2, 4)
 
 
 def mean_head_outputs(model, batches):
     """The mean of `head_outputs` over all tokens of a reference set: (layer, head, head size).
 
-    batches: (tokens, mask) pairs, each (text, position).
+    batches: (tokens, mask) pairs, each (text, position). Raises ArgumentError when there is none, and as
+    `checked_batch` does.
     """
     total, count = 0, 0
     for batch in batches:
-        tokens, mask = _pair("mean_head_outputs", batch)
+        tokens, mask = checked_batch("mean_head_outputs", batch)
         found = head_outputs(model, tokens, mask)[:, :, mask.to(model.device)]
         total, count = total + found.sum(2), count + found.shape[2]
     if count == 0:
@@ -350,18 +361,12 @@ def mean_head_outputs(model, batches):
 
 @torch.no_grad()
 def read_streams(model, tokens, mask=None):
-    """The residual stream before every layer, and after the last: (layer + 1, batch, position, d_model)."""
-    kept = {}
+    """The residual stream before every layer, and after the last: (layer + 1, batch, position, d_model).
 
-    def hook(layer):
-        def seen(module, inputs):
-            kept[layer] = inputs[0].detach()
-
-        return seen
-
-    with _before(_stream_readers(model), hook):
-        _read(model, tokens, mask)
-    return torch.stack([kept[layer] for layer in sorted(kept)])
+    tokens: (batch, position); mask: the same, True for tokens, False for padding. Raises ModelError as
+    `final_norm_name` does.
+    """
+    return _inputs(model, _stream_readers(model), tokens, mask)
 
 
 def zeros(values, layer, head):
@@ -405,7 +410,8 @@ def replace_heads(model, heads, replacement):
                 return None
             values = _by_head(model, inputs[0]).clone()
             for head in by_layer[layer]:
-                values[:, :, head] = _fitting(replacement(values[:, :, head], layer, head), values[:, :, head])
+                old = values[:, :, head]
+                values[:, :, head] = _fitting("replace_heads", replacement(old, layer, head), old)
             done.add(layer)
             return (values.flatten(2), *inputs[1:])
 
@@ -423,24 +429,27 @@ def replace_stream(model, layer, vectors, positions=None):
 
     layer: 0 for what the first layer reads, up to the number of layers, for what the final norm reads.
     vectors: (batch, position, d_model), as `read_streams` gives them for one layer, or what broadcasts to it.
-    positions: which positions are replaced, a number or a list; None for all.
+    positions: which positions are replaced, a number or a list of them, from the end when negative; None for all.
 
-    Undone after the block. Raises ArgumentError when the layer or a position does not exist, the shape does not fit,
-    a vector holds NaN, and when the model was not run in the block.
+    Undone after the block. Raises ArgumentError when the layer or a position does not exist, no position is given, the
+    shape does not fit, a vector holds NaN, and when the model was not run in the block.
     """
     readers = _stream_readers(model)
     if not 0 <= layer < len(readers):
         raise ArgumentError(f"replace_stream: the layer is {layer}; this model has streams 0 to {len(readers) - 1}.")
+    chosen = None if positions is None else torch.as_tensor(positions).ravel()
+    if chosen is not None and (chosen.dtype != torch.long or len(chosen) == 0):
+        raise ArgumentError(f"replace_stream: positions are whole numbers, one or more; got {positions!r}.")
     done = []
 
     def hook(_):
         def seen(module, inputs):
             stream = inputs[0].clone()
-            where = list(range(stream.shape[1])) if positions is None else torch.as_tensor(positions).ravel().tolist()
-            if any(not -stream.shape[1] <= each < stream.shape[1] for each in where):
-                raise ArgumentError(f"replace_stream: positions {where} of a text of {stream.shape[1]} tokens.")
-            source = vectors.expand(stream.shape) if vectors.ndim < 3 else vectors
-            stream[:, where] = _fitting(source, stream)[:, where]
+            length = stream.shape[1]
+            where = list(range(length)) if chosen is None else chosen.tolist()
+            if any(not -length <= each < length for each in where):
+                raise ArgumentError(f"replace_stream: there are no positions {where} in a text of {length} tokens.")
+            stream[:, where] = _fitting("replace_stream", vectors, stream)[:, where]
             done.append(True)
             return (stream, *inputs[1:])
 
@@ -468,30 +477,20 @@ def _by_head(model, values):
     return values.unflatten(-1, (model.config.num_attention_heads, -1))
 
 
-def _fitting(new, old):
+def _fitting(operation, new, old):
+    """What takes the place of a tensor, in its shape."""
     try:
-        new = torch.as_tensor(new, dtype=old.dtype, device=old.device).expand(old.shape)
-    except RuntimeError as problem:
+        fitting = torch.as_tensor(new, dtype=old.dtype, device=old.device).expand(old.shape)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        got = f"the shape {tuple(new.shape)}" if isinstance(new, torch.Tensor) else f"{type(new).__name__}"
         raise ArgumentError(
-            f"replace: what takes the place of {tuple(old.shape)} has the shape {tuple(new.shape)}. Texts of another "
-            "length cannot be taken from."
+            f"{operation}: {tuple(old.shape)} is to be replaced by {got}, which does not fit. It must be a tensor of "
+            "that shape, or of one that broadcasts to it: texts must agree in number and length."
         ) from problem
-    if not torch.isfinite(new).all():
-        raise ArgumentError("replace: what is put in holds NaN or infinity.")
-    return new
+    check_finite(operation, "what is put in", fitting)
+    return fitting
 
 
 def _stream_readers(model):
     """The modules whose input is the stream: every layer, then the final norm."""
     return [*layer_modules(model), model.get_submodule(final_norm_name(model))]
-
-
-@contextmanager
-def _before(modules, hook):
-    """Forward pre-hooks `hook(number)` on modules, gone after the block."""
-    handles = [module.register_forward_pre_hook(hook(number)) for number, module in enumerate(modules)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -10,7 +10,7 @@ Most scores ask the same question: how much attention goes to a certain key? The
 import numpy as np
 import torch
 
-from .errors import ArgumentError
+from .errors import ArgumentError, check_finite
 
 # A head is of a kind when more than half of its attention is: then, on those texts, no other key has more. The same
 # share parts focused from broad: half of the entropy that an even spread would have.
@@ -234,5 +234,4 @@ def _check(pattern, operation):
         raise ArgumentError(
             f"{operation}: a pattern has axes (..., query, key) of one length; got {tuple(pattern.shape)}."
         )
-    if not torch.isfinite(pattern).all():
-        raise ArgumentError(f"{operation}: the pattern holds NaN or infinity. Look at the layer that it comes from.")
+    check_finite(operation, "the pattern", pattern)

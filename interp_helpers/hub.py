@@ -5,6 +5,11 @@ from pathlib import Path
 TIMEOUT = 5  # seconds until the hub counts as not reachable
 
 
+def looks_like_path(name):
+    """Whether a name is meant as a path: no hub id begins so, or has two slashes."""
+    return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
+
+
 def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
     """The cache folder of a hub repository. The network is asked only when the cache does not hold it whole.
 

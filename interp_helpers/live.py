@@ -81,13 +81,13 @@ def repeated_pieces(generator, sequences, pieces=PIECES):
     """Sequences that repeat one piece to their end: ids `(sequence, LENGTH)`, and the pieces' lengths `(sequence, 1)`.
 
     pieces: (shortest, longest) length, drawn evenly; tokens are drawn evenly too. generator: a torch.Generator.
-    Raises ArgumentError unless 1 <= shortest <= longest < LENGTH.
+    Raises ArgumentError unless 2 <= shortest <= longest <= LENGTH - 2: then some token of a later copy can be known.
     """
     shortest, longest = pieces
-    if not 1 <= shortest <= longest < LENGTH:
+    if not 2 <= shortest <= longest <= LENGTH - 2:
         raise ArgumentError(
-            f"repeated_pieces: pieces of {shortest} to {longest} tokens do not repeat within {LENGTH}. Give (shortest, "
-            f"longest), from 1 to {LENGTH - 1}."
+            f"repeated_pieces: pieces of {shortest} to {longest} tokens leave nothing to predict within {LENGTH}. Give "
+            f"(shortest, longest), from 2 to {LENGTH - 2}."
         )
     lengths = torch.randint(shortest, longest + 1, (sequences, 1), generator=generator)
     piece = torch.randint(VOCABULARY, (sequences, longest), generator=generator)
@@ -120,7 +120,7 @@ def train(model, *, seed=0, steps=400, every=20, pieces=PIECES):
 
     seed: of the sequences. The same model, seed and thread count give the same numbers. The global random state is
     neither read nor changed, and whether gradients are enabled outside makes no difference.
-    Raises ArgumentError when steps or every is less than 1.
+    Raises ArgumentError when steps or every is less than 1, at the first record, as generators do.
     """
     if steps < 1 or every < 1:
         raise ArgumentError(f"train: steps is {steps} and every is {every}; both must be 1 or more.")

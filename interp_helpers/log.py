@@ -11,8 +11,9 @@ def training_log():
     """storybook's training log as (measures, scores), from its first step to its last at log-spaced steps.
 
     measures: a table, a row for each measurement: step, tokens (trained on so far), validation_loss (held-out text,
-        nats per token), repeat_gain (loss on the second copy of repeated random tokens minus loss on the first, nats:
-        below 0 when repetition helps), loop_share (of greedy text that repeats itself).
+        nats per token), repeat_gain (how much less the second copy of repeated random tokens surprises than the first,
+        nats per token: above 0 when repetition helps, as in `patching.repeat_gain`), loop_share (of greedy text that
+        repeats itself).
     scores: name -> array `(measurement, layer, head)`, mean attention in [0, 1]: previous_token and first_token on
         held-out text, induction and duplicate_token on repeated random tokens.
 
@@ -24,4 +25,5 @@ def training_log():
 
     log = json.loads((STORYBOOK / "training_log.json").read_text(encoding="utf-8"))
     measures = pd.DataFrame([{name: value for name, value in each.items() if name != "scores"} for each in log])
+    measures["repeat_gain"] *= -1  # the file has the second copy's loss minus the first's
     return measures, {name: np.array([each["scores"][name] for each in log]) for name in log[0]["scores"]}

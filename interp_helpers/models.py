@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .errors import ModelError
-from .hub import fetch
+from .hub import fetch, looks_like_path
 
 STORYBOOK = Path(__file__).parent / "data" / "storybook"
 
@@ -41,8 +41,8 @@ def load_model(name="storybook", *, device=None, untrained=False):
     Returns (model, tokenizer): the model in eval mode, in float32, with eager attention, so that it can hand
     out its attention patterns. Only safetensors are read and no code of the model's is run.
 
-    Raises ModelError when there is no such model, the hub cannot be reached, the folder holds no usable model,
-    the weights are damaged or incomplete, or the model is not causal.
+    Raises ModelError when there is no such model or device, the hub cannot be reached, the folder holds no usable
+    model, the weights are damaged, incomplete or not finite, or the model is not causal.
 
     >>> model, tokenizer = load_model("storybook", device="cpu")
     >>> model.training, model.dtype
@@ -80,8 +80,7 @@ def load_model(name="storybook", *, device=None, untrained=False):
             "Copy or download the folder again."
         ) from problem
     model = model.to(device).eval()
-    if not _looks_back_only(model):
-        raise ModelError(f"load_model: {name!r} is not causal: what it says of a token changes with the next one.")
+    _check_looks_back(model, name)
     return model, tokenizer
 
 
@@ -125,27 +124,35 @@ def empty_model(config):
     config: as transformers has them, such as GPT2Config(). The tensors are on torch's device "meta": they can be
     counted and cannot be read. Nothing is downloaded.
 
-    Raises ModelError when the configuration is not of a causal language model.
+    Raises ModelError when the configuration is not of a causal language model, or its numbers do not go together.
 
     >>> from transformers import GPT2Config
     >>> sum(tensor.numel() for tensor in empty_model(GPT2Config()).parameters())
     124439808
     """
     from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
-    except ValueError as problem:  # transformers lists all that it knows
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
             f"empty_model: {type(config).__name__} is not the configuration of a causal language model. The course "
             "needs one such as GPT2Config."
+        )
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except ValueError as problem:  # numbers that do not go together
+        raise ModelError(
+            f"empty_model: no model can be built from this {type(config).__name__}: {problem}"
         ) from problem
 
 
 def _pick_device(device):
     if device is not None:
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError as problem:
+            raise ModelError(f"load_model: there is no device {device!r}; try 'cpu', 'cuda' or 'mps'.") from problem
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -160,7 +167,7 @@ def _find_folder(name):
         if missing := _missing_part(folder):
             raise ModelError(f"load_model: the folder {name!r} holds no model: {missing}.")
         return folder
-    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+    if looks_like_path(name):
         raise ModelError(f"load_model: there is no folder {name!r}. Check the path.{_nearest(name)}")
     return fetch(
         name,
@@ -235,11 +242,14 @@ def _check_causal(config, name):
 
 
 @torch.no_grad()
-def _looks_back_only(model):
-    """Whether the first token's logits ignore the second: configurations of some encoders claim to be causal models."""
+def _check_looks_back(model, name):
+    """The first token's logits must ignore the second: configurations of some encoders claim to be causal models."""
     pairs = torch.tensor([[1, 2], [1, 3], [2, 1], [2, 3]], device=model.device)  # one of them may be padding
-    first = model(pairs).logits[:, 0]
-    return torch.allclose(first[::2], first[1::2], atol=1e-4)
+    first = model(pairs % model.config.vocab_size).logits[:, 0]
+    if not first.isfinite().all():
+        raise ModelError(f"load_model: the weights of {name!r} hold NaN or infinity, or make them. Get them again.")
+    if not torch.allclose(first[::2], first[1::2], atol=1e-4):
+        raise ModelError(f"load_model: {name!r} is not causal: what it says of a token changes with the next one.")
 
 
 def _check_complete(report, name):

@@ -24,8 +24,8 @@ def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limi
 
     xticks, yticks: a label for every column or row; without them matplotlib numbers them.
     limits: (lowest, highest) value of the colour scale; None takes it from the values.
-    words: a string to write into every cell, `(row, column)`. cmap: a colour map other than STYLE's, such as "PuOr" for
-    numbers of both signs.
+    words: a string to write into every cell, `(row, column)`; long ones are cut to nine characters.
+    cmap: a colour map other than STYLE's, such as "PuOr" for numbers of both signs.
     """
     values = np.asarray(values)
     image = ax.imshow(values, aspect="auto", interpolation="nearest", vmin=limits[0], vmax=limits[1], cmap=cmap)
@@ -38,6 +38,7 @@ def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limi
     if words is not None:
         for (row, column), word in np.ndenumerate(np.asarray(words, dtype=object)):
             colour = "black" if image.norm(values[row, column]) > 0.6 else "white"  # viridis is bright from there
+            word = word if len(word) <= 9 else word[:8] + "…"
             ax.text(column, row, word, color=colour, ha="center", va="center", fontsize=7, clip_on=True)
     ax.spines[:].set_visible(False)
     return ax

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import ArgumentError, ModelError
+from .errors import ArgumentError, ModelError, check_finite, checked_ids
 
 TOLERANCE = 1e-3  # of a vector's length: float32 sums of many layers stay far below, a forgotten part far above
 
@@ -144,13 +144,26 @@ def norms(vectors):
 def cosines(vectors, others):
     """Cosines between vectors, `(..., d_model)` against `(..., d_model)`, broadcast: 1 same direction, -1 opposite.
 
-    The cosine of a vector of zeros is 0. `cosines(x[:, None], x)` is the table of all pairs of x.
+    The cosine of a vector of zeros is 0. `cosine_matrix` gives all pairs of some vectors.
 
     >>> cosines(torch.tensor([[1.0, 0], [1, 1]]), torch.tensor([0.0, 2]))
     tensor([0.0000, 0.7071])
     """
     _check("cosines", vectors, others)
     return torch.cosine_similarity(vectors, others, dim=-1)
+
+
+def cosine_matrix(vectors):
+    """Cosines between all pairs of vectors, `(vector, d_model)` to `(vector, vector)`; memory holds no more than that.
+
+    >>> cosine_matrix(torch.tensor([[1.0, 0], [0, 2], [-3, 0]]))
+    tensor([[ 1.,  0., -1.],
+            [ 0.,  1.,  0.],
+            [-1.,  0.,  1.]])
+    """
+    _check("cosine_matrix", vectors)
+    unit = torch.nn.functional.normalize(vectors, dim=-1)
+    return unit @ unit.mT
 
 
 def to_logits(stream, readout):
@@ -160,6 +173,8 @@ def to_logits(stream, readout):
     logit lens"): what the model would say if it stopped there.
     """
     _check("to_logits", stream)
+    if stream.shape[-1] != len(readout.weight):
+        raise ArgumentError(f"to_logits: a stream is (..., {len(readout.weight)}) for this model; got {stream.shape}.")
     return (_direct(stream, stream, readout) + readout.bias) @ readout.W_U + readout.b_U
 
 
@@ -199,7 +214,7 @@ def attribution(vectors, stream, readout, token, other=None):
     tensor([1., 0., 0.])
     """
     _check("attribution", vectors, stream)
-    if vectors.shape[1:] != stream.shape or not _add_up(vectors, stream):
+    if len(vectors) == 0 or vectors.shape[1:] != stream.shape or not _add_up(vectors, stream):
         raise ArgumentError(
             f"attribution: parts {tuple(vectors.shape)} do not sum to the stream {tuple(stream.shape)}. Give all of "
             "them, biases included, and the stream that they make."
@@ -229,19 +244,10 @@ def _add_up(vectors, stream):
 
 
 def _tokens(operation, tokens, shape, readout):
-    wanted = f"token ids are whole numbers from 0 to {len(readout.b_U) - 1}, one or {tuple(shape)} of them"
-    if isinstance(tokens, (str, bool)):
-        raise ArgumentError(f"{operation}: {wanted}; got {tokens!r}. encode turns a word into ids.")
-    tokens = torch.as_tensor(tokens, device=readout.W_U.device)
-    whole = tokens.dtype not in (torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    if not whole or tokens.min() < 0 or tokens.max() >= len(readout.b_U):
-        raise ArgumentError(f"{operation}: {wanted}; got {tokens}.")
-    if tokens.ndim and tokens.shape != shape:
-        raise ArgumentError(f"{operation}: {wanted}; got the shape {tuple(tokens.shape)}.")
-    return tokens.expand(shape)
+    return checked_ids(operation, tokens, len(readout.b_U), shape).to(readout.W_U.device)
 
 
-def _check(operation, *tensors):
-    for tensor in tensors:
-        if not torch.isfinite(tensor).all():
-            raise ArgumentError(f"{operation}: a vector holds NaN or infinity. Look at the layer that it comes from.")
+def _check(operation, *vectors):
+    if any(not each.is_floating_point() for each in vectors):
+        raise ArgumentError(f"{operation}: vectors hold floating-point numbers; got {vectors[0].dtype}.")
+    check_finite(operation, "a vector", *vectors)

@@ -1,14 +1,13 @@
 """Every score of every head of a model, over any number of texts."""
 
-import os
-
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .capture import attention_modules, visit_attention
-from .errors import ArgumentError
+from .errors import ArgumentError, check_finite
 from .heads import TARGETS, entropy_shares
+from .progress import progress
+from .texts import checked_batch
 
 SCORES = [*TARGETS, "value_weighted_first_token", "entropy_share"]
 
@@ -31,15 +30,13 @@ def survey(model, batches, *, per_text=False):
     """
     layers = len(attention_modules(model))
     sums, counts = [], []
-    total = len(batches) if hasattr(batches, "__len__") else None
-    quiet = bool(os.environ.get("TQDM_DISABLE"))  # in a notebook, tqdm does not look at it by itself
-    for tokens, mask in tqdm(_with_masks(batches), unit="batch", total=total, disable=quiet):
-        tokens, mask = tokens.to(model.device), mask.to(model.device)
-        batch = _Batch(tokens, mask, layers)
-        with visit_attention(model, batch.add):
+    for batch in progress(batches, "batch"):
+        tokens, mask = (each.to(model.device) for each in checked_batch("survey", batch))
+        found = _Batch(tokens, mask, layers)
+        with visit_attention(model, found.add):
             model.base_model(tokens, attention_mask=mask.long(), use_cache=True)  # no logits: nobody asks for them
-        sums.append(batch.sums)
-        counts.append(batch.counts)
+        sums.append(found.sums)
+        counts.append(found.counts)
         if not per_text:  # running sums only
             sums, counts = (
                 [sum(each.sum(0, keepdim=True) for each in sums)],
@@ -75,29 +72,11 @@ class _Batch:
         rest = torch.stack([weighted, entropy_shares(pattern)[:, :, 1:]], -1)
         rest = torch.where(self.queries[:, None, :, None], rest, 0).sum(2)
         found = torch.cat([to_targets, rest], -1).cpu().double()  # on the CPU: Apple's GPUs have no float64
-        if not torch.isfinite(found).all():
-            raise ArgumentError(f"survey: the attention of layer {layer} holds NaN or infinity.")
+        check_finite("survey", f"the attention of layer {layer}", found)
         if self.sums is None:
             text, head, score = found.shape
             self.sums = found.new_zeros(text, self.layers, head, score)
         self.sums[:, layer] = found
-
-
-def _with_masks(batches):
-    for batch in batches:
-        tokens, mask = batch if isinstance(batch, tuple) else (batch, torch.ones_like(batch, dtype=torch.bool))
-        mask = mask.bool()  # a tokenizer's attention mask holds integers
-        if tokens.ndim != 2 or tokens.shape != mask.shape:
-            raise ArgumentError(
-                f"survey: tokens and mask must both be (text, position); got {tuple(tokens.shape)} and "
-                f"{tuple(mask.shape)}."
-            )
-        lengths = mask.sum(1)
-        if (lengths == 0).any():
-            raise ArgumentError("survey: a text is all padding. Leave it out.")
-        if not torch.equal(mask, torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]):
-            raise ArgumentError("survey: padding must stand on the right, so that no token can attend to it.")
-        yield tokens, mask
 
 
 def table(scores):

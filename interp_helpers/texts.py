@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import TextError
+from .errors import ArgumentError, TextError
 
 PASSAGES = Path(__file__).parent / "data" / "passages.txt"
 REVIEWS = Path(__file__).parent / "data" / "reviews.csv"
@@ -109,7 +109,7 @@ def encode_pair(tokenizer, clean, corrupted, *, context=None):
     """Token ids of two texts that differ in some words, `(1, position)` each, of one length.
 
     Patching puts a vector from one text into the same position of the other, so the positions must agree. Raises
-    TextError when the lengths differ, and says from which token on the texts do.
+    TextError when the lengths differ, and says from which token on the texts do; also when nothing differs.
     """
     pair = [encode(tokenizer, text, context=context) for text in (clean, corrupted)]
     if pair[0].shape != pair[1].shape:
@@ -120,6 +120,8 @@ def encode_pair(tokenizer, clean, corrupted, *, context=None):
             f"{' '.join(first[same : same + 4])} ... against {' '.join(second[same : same + 4])} ... Choose words of "
             "equally many tokens."
         )
+    if torch.equal(*pair):
+        raise TextError("encode_pair: both texts have the same tokens; there is nothing to patch. Change a word.")
     return pair
 
 
@@ -158,12 +160,15 @@ def load_sentences(name="reviews", *, split="test", column=None):
     """
     import pandas as pd
 
-    path = REVIEWS if name == "reviews" else Path(name).expanduser()
+    path = REVIEWS if name == "reviews" else Path(str(name)).expanduser()
+    kind = path.suffix.lower()
+    if path.is_file() and kind not in (".csv", ".txt"):
+        raise TextError(f"load_sentences: the file {str(name)!r} is neither .csv nor .txt. Save it as one of them.")
     try:
-        if path.suffix == ".txt":
-            table = pd.DataFrame({"text": path.read_text(encoding="utf-8").splitlines()})
-        elif path.suffix == ".csv":
-            table = pd.read_csv(path)
+        if kind == ".txt" and not path.is_dir():
+            table = pd.DataFrame({"text": path.read_text(encoding="utf-8-sig").splitlines()})
+        elif kind == ".csv" and not path.is_dir():
+            table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")  # "NA" is a word
         else:
             table = _data_set(str(name), split)
     except FileNotFoundError as problem:
@@ -179,7 +184,8 @@ def load_sentences(name="reviews", *, split="test", column=None):
             f"load_sentences: {str(name)!r} has no column {column or ' or '.join(TEXT_COLUMNS)}; its columns are "
             f"{', '.join(map(str, table.columns))}. Name the one with the text: column=..."
         )
-    kept = table[[found[0], *(["label"] if "label" in table.columns else [])]].rename(columns={found[0]: "text"})
+    columns = dict.fromkeys([found[0], "label"] if "label" in table.columns else [found[0]])  # they may be one
+    kept = table[list(columns)].rename(columns={found[0]: "text"})
     kept = kept[kept["text"].notna() & (kept["text"].astype(str).str.strip() != "")].reset_index(drop=True)
     if kept.empty:
         raise TextError(f"load_sentences: {str(name)!r} holds no sentence.")
@@ -190,11 +196,11 @@ def _data_set(name, split):
     """One split of a data set, a folder or a hub id, as a table; read with Hugging Face datasets."""
     from datasets import disable_progress_bars, load_dataset
 
-    from .hub import fetch
+    from .hub import fetch, looks_like_path
 
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+        if looks_like_path(name):
             raise FileNotFoundError(name)
         folder = fetch(
             name,
@@ -243,8 +249,10 @@ def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
     """Texts as a list of (tokens, mask), `size` texts in each, padded on the right as `pad` does.
 
     start: a token id to put in front of every text, such as `tokenizer.bos_token_id`; None adds nothing.
-    Raises TextError as `encode` does, and says which text it was.
+    Raises TextError as `encode` does, and says which text it was; ArgumentError when size is less than 1.
     """
+    if size < 1:
+        raise ArgumentError(f"token_batches: size is {size}; a batch holds 1 text or more.")
     front, rows = [] if start is None else [start], []
     for number, text in enumerate(texts):
         try:
@@ -267,11 +275,41 @@ def repeated_random_tokens(tokenizer, length, *, sequences=16, start=None, seed=
     return torch.cat([*front, piece, piece], 1)
 
 
+def checked_batch(operation, batch):
+    """A batch as (tokens, mask), both `(text, position)`, the mask boolean.
+
+    batch: such a pair, or tokens alone when nothing is padded. The mask may hold integers, as a tokenizer's does.
+    Raises ArgumentError, in the name of `operation`, when it is none, a text is all padding, or padding does not stand
+    on the right, where no token can attend to it.
+    """
+    pair = batch if isinstance(batch, (tuple, list)) else (batch, torch.ones_like(batch))
+    shapes = [tuple(each.shape) for each in pair]
+    if len(pair) != 2 or len(shapes[0]) != 2 or shapes[0] != shapes[1]:
+        raise ArgumentError(
+            f"{operation}: tokens and mask must both be (text, position), as token_batches gives them; got "
+            f"{' and '.join(map(str, shapes))}."
+        )
+    tokens, mask = pair[0], pair[1].bool()
+    lengths = mask.sum(1)
+    if (lengths == 0).any():
+        raise ArgumentError(f"{operation}: a text is all padding. Leave it out.")
+    if not torch.equal(mask, torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]):
+        raise ArgumentError(
+            f"{operation}: padding must stand on the right, so that no token can attend to it. Set "
+            "tokenizer.padding_side = 'right'."
+        )
+    return tokens, mask
+
+
 def shuffled(batches, seed=0):
-    """The same batches with the tokens of every text in random order; the first token and padding stay."""
+    """The same batches with the tokens of every text in random order; the first token and padding stay.
+
+    Raises ArgumentError as `checked_batch` does.
+    """
     generator = torch.Generator().manual_seed(seed)
     mixed = []
-    for tokens, mask in batches:
+    for batch in batches:
+        tokens, mask = checked_batch("shuffled", batch)
         keys = torch.rand(tokens.shape, generator=generator) + (~mask) * 2.0  # padding sorts last
         keys[:, 0] = -1
         mixed.append((tokens.gather(1, keys.argsort(1)), mask))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .capture import attention_modules, final_norm_name
-from .errors import ArgumentError, ModelError
+from .errors import ArgumentError, ModelError, check_finite
 
 
 class HeadWeights(NamedTuple):
@@ -204,6 +204,53 @@ def _for_queries(shared, cut):
     return shared[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2)  # no copy when nothing is shared
 
 
+def composition(ov, reads, layer, head, kind):
+    """How strongly a head reads what every head writes, by Q- or K-composition: `(layer, head)`.
+
+    ov: `ov_circuit` of all heads, the writers; reads: `qk_circuit` of all heads; layer, head: the reader. kind: "Q",
+    what is written shapes the reader's queries, or "K", its keys. The size (Frobenius norm) of the product of both
+    circuits over the sizes of the two (Elhage et al. 2021, "Q-, K- and V-Composition"). Only heads of earlier layers
+    can compose in fact; the numbers of later ones are those of heads that never meet. Norms between the layers are left
+    out. A part of every score is chance: compare with `random_composition`.
+
+    Raises ArgumentError for another kind, for a head that does not exist, for NaN, and when a circuit is zero.
+    """
+    _check("composition", *ov, *reads)
+    if kind not in ("Q", "K"):
+        raise ArgumentError(f"composition: the kind is {kind!r}; it must be 'Q' or 'K'.")
+    if not (0 <= layer < len(reads.left) and 0 <= head < reads.left.shape[1]):
+        raise ArgumentError(f"composition: there is no head {layer}.{head} in {tuple(reads.left.shape[:2])}.")
+    reader = Circuit(reads.left[layer, head], reads.right[layer, head])
+    if kind == "K":
+        reader = Circuit(reader.right.mT, reader.left.mT)
+    sizes = _size(ov) * _size(reader)
+    if (sizes == 0).any():
+        raise ArgumentError("composition: a circuit is zero; nothing is written or read.")
+    return _size(Circuit(ov.left, ov.right @ reader.left @ reader.right)) / sizes
+
+
+def random_composition(cut, pairs=200, seed=0):
+    """Composition scores of random circuits with the shapes of a model's heads: `(pair,)`, what chance gives.
+
+    cut: of `head_weights`. Raises ArgumentError for fewer than one pair.
+    """
+    if pairs < 1:
+        raise ArgumentError(f"random_composition: pairs is {pairs}; it must be 1 or more.")
+    d_model, d_head = cut.W_Q.shape[-2:]
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(pairs):
+        a, c = torch.randn(2, d_model, d_head, generator=generator)
+        b, d = torch.randn(2, d_head, d_model, generator=generator)
+        found.append(_size(Circuit(a, b @ c @ d)) / (_size(Circuit(a, b)) * _size(Circuit(c, d))))
+    return torch.stack(found)
+
+
+def _size(circuit):
+    """Frobenius norm of `left @ right`, without the product: the root of tr(left^T left right right^T)."""
+    return ((circuit.left.mT @ circuit.left) * (circuit.right @ circuit.right.mT)).sum((-2, -1)).clamp_min(0).sqrt()
+
+
 def singular_values(circuit):
     """Singular values of `left @ right` that can differ from zero, largest first: `(..., rank)`.
 
@@ -221,13 +268,15 @@ def participation_ratio(singular_values):
     """How many directions share the work: (sum s^2)^2 / sum s^4, `(..., rank)` to `(...)`, from 1 to rank.
 
     The participation ratio of the variances s^2 (as in Gao et al. 2017, "A theory of multineuronal dimensionality").
+    0 when all are zero. Raises ArgumentError for NaN.
 
     >>> participation_ratio(torch.tensor([[2.0, 2, 2], [5, 0, 0]]))
     tensor([3., 1.])
     """
     _check("participation_ratio", singular_values)
     variances = singular_values.square()
-    return variances.sum(-1).square() / variances.square().sum(-1)
+    fourth = variances.square().sum(-1)
+    return variances.sum(-1).square() / fourth.clamp_min(torch.finfo(fourth.dtype).tiny)
 
 
 @torch.no_grad()
@@ -291,29 +340,19 @@ def own_ranks(circuit, reads, writes, tokens):
     """For some tokens, how many others the circuit gives more than the token itself: `(..., token)`, 0 for none.
 
     circuit: of one head or several, `(..., d_model, rank)`; reads, writes: as in `token_eigenvalues`; tokens: ids,
-    `(token,)`. Memory holds a row of the vocabulary's length for each token and head: take a few hundred.
+    `(token,)`. Memory holds a row of the vocabulary's length for each token and head: take a few hundred. Raises
+    ArgumentError for NaN, and for a token that is not there.
 
     >>> swap = Circuit(torch.eye(2), torch.tensor([[0.0, 1], [1, 0]]))
     >>> own_ranks(swap, torch.eye(2), torch.eye(2), torch.tensor([0, 1]))
     tensor([1, 1])
     """
-    _check("own_ranks", *circuit)
+    _check("own_ranks", *circuit, reads, writes)
+    if tokens.min() < 0 or tokens.max() >= len(reads):
+        raise ArgumentError(f"own_ranks: tokens are rows of `reads`, 0 to {len(reads) - 1}; got {tokens.tolist()[:5]}.")
     logits = reads[tokens] @ circuit.left @ (circuit.right @ writes)
     own = logits.gather(-1, tokens[:, None].expand(*logits.shape[:-1], 1))
     return (logits > own).sum(-1)
-
-
-def cosine_matrix(rows):
-    """Cosines between all rows, `(row, d_model)` to `(row, row)`; memory holds no more than that.
-
-    >>> cosine_matrix(torch.tensor([[1.0, 0], [0, 2], [-3, 0]]))
-    tensor([[ 1.,  0., -1.],
-            [ 0.,  1.,  0.],
-            [-1.,  0.,  1.]])
-    """
-    _check("cosine_matrix", rows)
-    unit = torch.nn.functional.normalize(rows, dim=-1)
-    return unit @ unit.mT
 
 
 def principal_components(rows):
@@ -327,12 +366,17 @@ def principal_components(rows):
     (tensor([1., 0.]), tensor([-2.,  2.]))
     """
     _check("principal_components", rows)
+    if not _differ(rows):
+        raise ArgumentError("principal_components: all rows are the same; there is no direction of most variance.")
     left, sizes, right = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
     variances = sizes.square()
-    if not variances.sum() > 0:
-        raise ArgumentError("principal_components: all rows are the same; there is no direction of most variance.")
     turn = right.gather(1, right.abs().argmax(1, keepdim=True))[:, 0].sign()
     return Components(variances / variances.sum(), left * sizes * turn)
+
+
+def _differ(rows):
+    """Whether any row is another than the first; a mean of equal rows may round to another number."""
+    return bool((rows != rows[0]).any())
 
 
 def sinusoids(positions, d_model):
@@ -351,12 +395,17 @@ def power_spectrum(rows):
     """Share of the variance over positions by frequency, all dimensions together: `(position, d_model)` to
     `(frequency,)`, adding up to 1; frequency f stands for f + 1 periods over all positions.
 
-    The periodogram of every column, added up. A column of noise has the same share everywhere, on average.
+    The periodogram of every column, added up. A column of noise has the same share everywhere, on average. Raises
+    ArgumentError for NaN, for fewer than two rows, and when all rows are the same.
 
     >>> power_spectrum(torch.tensor([[1.0], [0], [-1], [0]]))
     tensor([1., 0.])
     """
     _check("power_spectrum", rows)
+    if len(rows) < 2 or not _differ(rows):
+        raise ArgumentError(
+            "power_spectrum: all rows are the same, or there is one only; nothing varies over positions."
+        )
     power = torch.fft.rfft(rows, dim=0)[1:].abs().square().sum(1)
     both = torch.full_like(power, 2)  # a frequency and its mirror image,
     both[-1] = 1 if len(rows) % 2 == 0 else 2  # but the highest has none
@@ -373,7 +422,7 @@ def normality(values):
     _check("normality", torch.as_tensor(values))
     values = torch.as_tensor(values).detach().cpu().numpy().astype(float).ravel()  # a copy
     mean, std = values.mean(), values.std()
-    if not std > 0:
+    if len(values) == 0 or values.min() == values.max():
         raise ArgumentError(
             f"normality: all {len(values)} numbers are the same; a distribution needs some that differ."
         )
@@ -390,7 +439,7 @@ def cluster(features, count, method="average"):
     features: `(head, feature)`; each is put on the same scale first, mean 0 and standard deviation 1. count: how many
     clusters at most; method: how the distance between clusters is made of that between heads, as in
     `scipy.cluster.hierarchy.linkage`. links: as that gives them, for a dendrogram; labels: `(head,)`, from 1.
-    Raises ArgumentError for NaN and for fewer than two heads.
+    Raises ArgumentError for NaN, for fewer than two heads, fewer than one cluster, and an unknown method.
 
     >>> cluster(torch.tensor([[0.0], [1], [10], [11]]), 2)[1].tolist()
     [1, 1, 2, 2]
@@ -401,8 +450,13 @@ def cluster(features, count, method="average"):
     features = np.asarray(features, dtype=float)
     if len(features) < 2:
         raise ArgumentError(f"cluster: there are {len(features)} heads; a tree needs two or more.")
+    if count < 1:
+        raise ArgumentError(f"cluster: count is {count}; there must be 1 cluster or more.")
     spread = features.std(0)
-    links = linkage((features - features.mean(0)) / np.where(spread > 0, spread, 1), method)
+    try:
+        links = linkage((features - features.mean(0)) / np.where(spread > 0, spread, 1), method)
+    except ValueError as problem:  # scipy names the methods that it knows
+        raise ArgumentError(f"cluster: {problem}.") from problem
     return links, fcluster(links, count, "maxclust")
 
 
@@ -411,16 +465,17 @@ def agreement(labels, classes, *, groups=None, shuffles=999, seed=0):
 
     labels, classes: `(head,)`. 1 means the same partition, 0 what chance gives on average. Chance is a permutation
     test: the classes are shuffled `shuffles` times, within each of `groups`, `(head,)`, when given (such as layers).
+    Raises ArgumentError for fewer than two heads, lengths that differ, and a negative number of shuffles.
 
     >>> agreement([1, 1, 2, 2], ["a", "a", "b", "b"]).index
     1.0
     """
     labels, classes = np.asarray(labels), np.asarray(classes)
     groups = np.zeros(len(classes)) if groups is None else np.asarray(groups)
-    if not len(labels) == len(classes) == len(groups):
+    if not len(labels) == len(classes) == len(groups) >= 2 or shuffles < 0:
         raise ArgumentError(
-            f"agreement: {len(labels)} labels, {len(classes)} classes and {len(groups)} groups; there must be one of "
-            "each a head."
+            f"agreement: {len(labels)} labels, {len(classes)} classes, {len(groups)} groups and {shuffles} shuffles; "
+            "there must be one of the first three for each of two heads or more, and 0 shuffles or more."
         )
     generator = np.random.default_rng(seed)
     places = [np.flatnonzero(groups == each) for each in np.unique(groups)]
@@ -453,44 +508,4 @@ def _adjusted_rand_index(many, labels):
 
 
 def _check(operation, *tensors):
-    for tensor in tensors:
-        if not torch.isfinite(torch.as_tensor(tensor)).all():
-            raise ArgumentError(f"{operation}: a number is NaN or infinite. Look at the tensor that it comes from.")
-
-
-def composition(ov, reads, layer, head, kind):
-    """How strongly a head reads what every head writes, by Q- or K-composition: `(layer, head)`.
-
-    ov: `ov_circuit` of all heads, the writers; reads: `qk_circuit` of all heads; layer, head: the reader. kind: "Q",
-    what is written shapes the reader's queries, or "K", its keys. The size (Frobenius norm) of the product of both
-    circuits over the sizes of the two (Elhage et al. 2021, "Q-, K- and V-Composition"). Only heads of earlier layers
-    can compose in fact; the numbers of later ones are those of heads that never meet. Norms between the layers are left
-    out. A part of every score is chance: compare with `random_composition`.
-
-    Raises ArgumentError for another kind, and for a head that does not exist.
-    """
-    if kind not in ("Q", "K"):
-        raise ArgumentError(f"composition: the kind is {kind!r}; it must be 'Q' or 'K'.")
-    if not (0 <= layer < len(reads.left) and 0 <= head < reads.left.shape[1]):
-        raise ArgumentError(f"composition: there is no head {layer}.{head} in {tuple(reads.left.shape[:2])}.")
-    reader = Circuit(reads.left[layer, head], reads.right[layer, head])
-    if kind == "K":
-        reader = Circuit(reader.right.mT, reader.left.mT)
-    return _size(Circuit(ov.left, ov.right @ reader.left @ reader.right)) / (_size(ov) * _size(reader))
-
-
-def random_composition(cut, pairs=200, seed=0):
-    """Composition scores of random circuits with the shapes of a model's heads: `(pair,)`, what chance gives."""
-    d_model, d_head = cut.W_Q.shape[-2:]
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(pairs):
-        a, c = torch.randn(2, d_model, d_head, generator=generator)
-        b, d = torch.randn(2, d_head, d_model, generator=generator)
-        found.append(_size(Circuit(a, b @ c @ d)) / (_size(Circuit(a, b)) * _size(Circuit(c, d))))
-    return torch.stack(found)
-
-
-def _size(circuit):
-    """Frobenius norm of `left @ right`, without the product: the root of tr(left^T left right right^T)."""
-    return ((circuit.left.mT @ circuit.left) * (circuit.right @ circuit.right.mT)).sum((-2, -1)).clamp_min(0).sqrt()
+    check_finite(operation, "a tensor", *map(torch.as_tensor, tensors))

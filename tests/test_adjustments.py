@@ -88,12 +88,14 @@ def test_hooks_are_gone_afterwards_also_after_an_exception(pair):
 def test_outputs_that_are_not_numbers_are_refused(folders):
     model, _ = load_model(str(folders["gpt2"]), device="cpu")
     model.transformer.h[1].attn.c_proj.bias.data.fill_(torch.nan)
-    with pytest.raises(ArgumentError, match="layer 1 adds NaN"):
+    with pytest.raises(ArgumentError, match="what layer 1 adds holds NaN"):
         attention_output_norms(model, batches()[0])
     with pytest.raises(ArgumentError, match="at least one batch"):
         attention_output_norms(model, [])
-    with pytest.raises(ArgumentError, match="a batch is"):
-        attention_output_norms(model, [torch.zeros(1, 2, dtype=torch.long)])
+    tokens = torch.zeros(1, 2, dtype=torch.long)
+    for batch in [(tokens, tokens[0]), tokens[0], (tokens,)]:
+        with pytest.raises(ArgumentError, match="must both be"):
+            attention_output_norms(model, [batch])
     with pytest.raises(ArgumentError, match="padding must stand on the right"):
         attention_output_norms(model, [(torch.zeros(1, 2, dtype=torch.long), torch.tensor([[False, True]]))])
 
@@ -245,7 +247,7 @@ def test_bad_requests_are_refused(measured):
             function(values, mask.long())
         with pytest.raises(ArgumentError, match="last two axes"):
             function(values, mask[:, 1:])
-        with pytest.raises(ArgumentError, match="NaN or infinite"):
+        with pytest.raises(ArgumentError, match="NaN or infinity"):
             function(values, torch.ones_like(mask))
     for function in [adjustments.position_rows, adjustments.lag_rows]:
         with pytest.raises(ArgumentError, match=r"values are \(layer, sentence, position\)"):
@@ -258,6 +260,12 @@ def test_bad_requests_are_refused(measured):
         adjustments.lag_rows(values, mask, lags=0)
     with pytest.raises(ArgumentError, match="no sentence is long enough"):
         adjustments.lag_rows(values, mask, lags=12)
+    for first in [-1, -2]:
+        with pytest.raises(ArgumentError, match="at least 1 and 0"):
+            adjustments.lag_rows(values, mask, first=first)
+    left = mask.flip(1)
+    with pytest.raises(ArgumentError, match="padding must stand on the right"):
+        adjustments.lag_rows(values.flip(2), left)
     rows = adjustments.position_rows(values, mask)
     one = adjustments.Rows(rows.y[:, :3], rows.X[:, :3], rows.sentence[:3] * 0, rows.position[:3], rows.names)
     for refuse in [adjustments.regress, adjustments.held_out_r2]:
@@ -265,8 +273,11 @@ def test_bad_requests_are_refused(measured):
             refuse(one)
         with pytest.raises(ArgumentError, match="NaN or infinity"):
             refuse(rows._replace(y=rows.y * torch.nan))
-    with pytest.raises(ArgumentError, match="never changes"):
-        adjustments.regress(rows._replace(X=torch.ones_like(rows.X)))
+    for refuse in [adjustments.regress, adjustments.held_out_r2]:
+        with pytest.raises(ArgumentError, match="never changes"):
+            refuse(rows._replace(X=torch.ones_like(rows.X)))
+        with pytest.raises(ArgumentError, match="nothing to explain"):
+            refuse(rows._replace(y=torch.ones_like(rows.y)))
 
 
 def test_on_the_reviews_every_token_counts_once(storybook):

@@ -110,6 +110,15 @@ def test_the_final_norm_is_the_last_of_the_trunk():
     assert final_norm_name(model) == "transformer.ln_f"
 
 
+def test_the_final_norm_may_stand_before_the_layers_and_below_a_wrapper():
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        num_hidden_layers=1, num_attention_heads=2, hidden_size=8, ffn_dim=8, vocab_size=16, word_embed_proj_dim=8
+    )
+    assert final_norm_name(OPTForCausalLM(config)) == "model.decoder.final_layer_norm"
+
+
 def test_a_model_without_a_final_norm(folders):
     model, _ = load_model(str(folders["gpt2"]), device="cpu")
     model.transformer.ln_f = torch.nn.Identity()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import layer_norm
 
-from interp_helpers import ArgumentError, live, training_log
+from interp_helpers import ArgumentError, live
 
 
 def some_tokens(sequences=3, positions=7, seed=0):
@@ -141,18 +141,8 @@ def test_bad_arguments_are_refused():
         with pytest.raises(ArgumentError, match=rf"no head {layer}\.{head}"):
             model(some_tokens(), [(layer, head)])
     for pieces in [(0, 4), (5, 4), (8, 32)]:
-        with pytest.raises(ArgumentError, match="do not repeat within 32"):
+        with pytest.raises(ArgumentError, match="leave nothing to predict within 32"):
             live.repeated_pieces(torch.Generator(), 1, pieces)
     for wrong in [{"steps": 0}, {"every": 0}]:
         with pytest.raises(ArgumentError, match="must be 1 or more"):
             next(live.train(model, **wrong))
-
-
-def test_the_training_log_is_complete_and_in_order():
-    measures, scores = training_log()
-    assert measures["tokens"].is_monotonic_increasing
-    assert measures["tokens"].is_unique
-    assert not measures.isna().any().any()
-    assert {each.shape for each in scores.values()} == {(len(measures), 6, 8)}
-    assert all(each.min() >= 0 and each.max() <= 1 for each in scores.values())
-    assert list(scores) == ["previous_token", "first_token", "induction", "duplicate_token"]

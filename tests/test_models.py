@@ -12,7 +12,7 @@ from data import repeated_random
 from measure import losses, patterns, shifted_score
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
-from interp_helpers import ModelError, load_model
+from interp_helpers import ModelError, empty_model, load_model
 from interp_helpers.models import STORYBOOK
 
 
@@ -221,3 +221,28 @@ def test_a_model_of_the_pythia_family_loads(folders, tmp_path):
     AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path)
     model, _ = load_model(str(tmp_path), device="cpu")
     assert model.config.model_type == "gpt_neox"
+
+
+def test_weights_that_are_not_numbers_are_refused(folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = copy(folders["gpt2"], tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["transformer.ln_f.bias"][3] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        load_model(str(folder), device="cpu")
+
+
+def test_a_device_that_does_not_exist():
+    with pytest.raises(ModelError, match="no device 'abacus'"):
+        load_model("storybook", device="abacus")
+
+
+def test_an_empty_model_of_numbers_that_do_not_go_together():
+    from transformers import BertConfig, GPT2Config
+
+    with pytest.raises(ModelError, match="no model can be built from this GPT2Config"):
+        empty_model(GPT2Config(n_embd=10, n_head=3))
+    with pytest.raises(ModelError, match="not the configuration of a causal language model"):
+        empty_model(type("Other", (BertConfig,), {})())

@@ -125,8 +125,12 @@ def test_means_are_over_tokens_not_padding(model):
     found = mean_head_outputs(model, [pad(rows)])
     alone = torch.cat([head_outputs(model, torch.tensor([row]))[:, :, 0] for row in rows], 2)
     torch.testing.assert_close(found, alone.mean(2), atol=1e-6, rtol=1e-5)
+    before = logits(model)
     with replace_heads(model, ["1.0"], taken_from(found)):
-        assert logits(model).shape == (2, 9, 8192)
+        moved = logits(model)
+    with replace_heads(model, ["1.0"], lambda values, layer, head: found[1, 0].expand_as(values)):
+        torch.testing.assert_close(moved, logits(model))
+    assert (moved - before).abs().max() > 1e-5
 
 
 def test_everything_is_undone_after_an_exception(model):
@@ -150,17 +154,62 @@ def test_bad_requests_are_refused(model):
     with pytest.raises(ArgumentError, match="layer 1 did not run"), replace_heads(model, ["1.0"], zeros):
         pass
     short = taken_from(head_outputs(model, TOKENS[:, :5]))
-    with pytest.raises(ArgumentError, match="another length"), replace_heads(model, ["0.0"], short):
+    with (
+        pytest.raises(ArgumentError, match=r"\(2, 9, 8\) is to be replaced by the shape \(2, 5, 8\)"),
+        replace_heads(model, ["0.0"], short),
+    ):
         logits(model)
     with pytest.raises(ArgumentError, match="NaN"), replace_heads(model, ["0.0"], lambda *_: torch.nan):
         logits(model)
     for layer in [-1, 3]:
         with pytest.raises(ArgumentError, match="streams 0 to 2"), replace_stream(model, layer, torch.zeros(32)):
             pass
-    with pytest.raises(ArgumentError, match="of a text of 9 tokens"), replace_stream(model, 0, torch.zeros(32), 9):
+    with (
+        pytest.raises(ArgumentError, match=r"no positions \[9\] in a text of 9 tokens"),
+        replace_stream(model, 0, torch.zeros(32), 9),
+    ):
         logits(model)
     with pytest.raises(ArgumentError, match="did not run"), replace_stream(model, 0, torch.zeros(32)):
         pass
+
+
+def test_what_does_not_fit_is_refused_in_the_name_of_the_operation(model):
+    for wrong in [[1, 2], None, "zeros", torch.zeros(2, 9, 7)]:
+        with (
+            pytest.raises(ArgumentError, match=r"^replace_heads: \(2, 9, 8\) is to be replaced"),
+            replace_heads(model, ["0.0"], lambda *_, wrong=wrong: wrong),
+        ):
+            logits(model)
+    with (
+        pytest.raises(ArgumentError, match=r"^replace_stream: .*does not fit"),
+        replace_stream(model, 0, torch.zeros(31)),
+    ):
+        logits(model)
+    for positions in [[], 1.5, torch.ones(9, dtype=torch.bool), [True]]:
+        with (
+            pytest.raises(ArgumentError, match="positions are whole numbers, one or more"),
+            replace_stream(model, 0, torch.zeros(32), positions),
+        ):
+            pass
+
+
+def test_metrics_and_sweeps_refuse_what_they_cannot_measure(model):
+    with pytest.raises(ArgumentError, match="one token only"):
+        patching.text_loss(model, torch.tensor([[5]]))
+    with pytest.raises(ArgumentError, match="padding must stand on the right"):
+        patching.text_loss(model, TOKENS[:1], torch.tensor([[0] + [1] * 8]))
+    mask = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])  # as a tokenizer gives it
+    assert torch.equal(patching.text_loss(model, TOKENS, mask), patching.text_loss(model, TOKENS, mask.bool()))
+    with pytest.raises(ArgumentError, match="two tokens or more"):
+        patching.repeat_gain(model, torch.tensor([[5, 5]]))
+    for token in [8192, -1, 0.5, " leg", torch.zeros(1, 1).long()]:
+        with pytest.raises(ArgumentError, match="whole numbers from 0 to 8191"):
+            patching.logit_difference(model, TOKENS, token, 0)
+    metric = partial(patching.text_loss, tokens=TOKENS)
+    with pytest.raises(ArgumentError, match="no head is named"):
+        patching.sweep_heads(model, metric, zeros, heads=[])
+    with pytest.raises(ArgumentError, match="streams are"):
+        patching.sweep_stream(model, metric, torch.zeros(0, 2, 9, 32))
 
 
 def test_metrics_by_hand(model):
@@ -207,6 +256,8 @@ def test_pairs_of_unequal_length_are_refused(storybook):
     assert (clean != corrupted).sum() == 1
     with pytest.raises(TextError, match=r"They part at token 1: ·dog ·ran .* against ·"):
         encode_pair(tokenizer, "The dog ran home.", "The rhinoceros ran home.")
+    with pytest.raises(TextError, match="nothing to patch"):
+        encode_pair(tokenizer, "The dog ran home.", "The dog ran home.")
     with pytest.raises(TextError, match=r"4 and 5 tokens\. They part at token 4"):
         encode_pair(tokenizer, "The dog ran home", "The dog ran home.")
 

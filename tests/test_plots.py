@@ -55,10 +55,11 @@ def test_the_style_is_one_that_matplotlib_knows():
 
 
 def test_words_stand_in_their_cells_and_can_be_read(ax):
-    plots.heatmap([[0.0, 1.0]], ax, xlabel="", ylabel="", label="", limits=(0, 1), words=[["dark", "bright"]])
+    words = [["dark", "<|endoftext|>"]]
+    plots.heatmap([[0.0, 1.0]], ax, xlabel="", ylabel="", label="", limits=(0, 1), words=words)
     assert [(each.get_text(), each.get_position(), each.get_color()) for each in ax.texts] == [
         ("dark", (0, 0), "white"),
-        ("bright", (1, 0), "black"),
+        ("<|endoft…", (1, 0), "black"),
     ]
 
 

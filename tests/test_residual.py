@@ -168,7 +168,13 @@ def test_bad_requests_are_refused(runs):
             residual.attribution(vectors, stream, read, token)
         with pytest.raises(ArgumentError, match="whole numbers from 0 to 8191"):
             residual.logit_lens(cache.accumulated_resid(), read, token)
-    for token in [True, " leg", torch.zeros(3, dtype=torch.long), torch.tensor(True)]:
+    with pytest.raises(ArgumentError, match=r"a stream is \(\.\.\., 32\)"):
+        residual.to_logits(torch.zeros(31), read)
+    with pytest.raises(ArgumentError, match="do not sum to the stream"):
+        residual.attribution(vectors[:0], stream, read, 0)
+    with pytest.raises(ArgumentError, match="floating-point numbers"):
+        residual.norms(torch.ones(3, dtype=torch.long))
+    for token in [True, " leg", None, [" leg"], torch.zeros(3).long(), torch.zeros(0).long(), torch.tensor(True)]:
         with pytest.raises(ArgumentError, match=r"whole numbers from 0 to 8191, one or \(2, 9\)"):
             residual.attribution(vectors, stream, read, token)
     with pytest.raises(ArgumentError, match="one layer or more"):
@@ -178,7 +184,7 @@ def test_bad_requests_are_refused(runs):
     with pytest.raises(ArgumentError, match="without names_filter"):
         residual.parts(filtered)
     broken = torch.tensor([1.0, torch.nan])
-    for refuse in [residual.norms, residual.before, lambda each: residual.cosines(each, each)]:
+    for refuse in [residual.norms, residual.cosine_matrix, residual.before, lambda each: residual.cosines(each, each)]:
         with pytest.raises(ArgumentError, match="NaN or infinity"):
             refuse(broken)
 
@@ -261,3 +267,10 @@ def test_an_architecture_that_no_adapter_knows_is_one_error(folders, monkeypatch
     monkeypatch.setattr(TransformerBridge, "boot_transformers", refuse)
     with pytest.raises(ModelError, match=r"TransformerLens cannot use .*Unsupported architecture"):
         load_bridge(str(folders["gpt2"]), device="cpu")
+
+
+def test_a_cosine_matrix_equals_torch():
+    rows = torch.randn(5, 7)
+    torch.testing.assert_close(
+        residual.cosine_matrix(rows), torch.cosine_similarity(rows[:, None], rows, dim=-1), **CLOSE
+    )

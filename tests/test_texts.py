@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from interp_helpers import (
+    ArgumentError,
     TextError,
     encode,
     load_sentences,
@@ -12,7 +13,7 @@ from interp_helpers import (
     token_batches,
     token_labels,
 )
-from interp_helpers.texts import pad
+from interp_helpers.texts import checked_batch, pad
 
 
 def test_a_text_stands_as_it_is(storybook):
@@ -163,3 +164,40 @@ def test_a_text_that_does_not_fit_is_named(storybook):
     _, tokenizer = storybook
     with pytest.raises(TextError, match=r"text 1 \('one two three .*the model reads 2 at most"):
         token_batches(tokenizer, ["one", "one two three four"], context=2)
+
+
+def test_files_of_other_kinds_and_folders_that_look_like_files(tmp_path):
+    for name in ["a.json", "b.parquet", "c"]:
+        (tmp_path / name).write_text("[]")
+        with pytest.raises(TextError, match=r"is neither \.csv nor \.txt"):
+            load_sentences(tmp_path / name)
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(TextError, match="the split 'test' of"):
+        load_sentences(tmp_path / "d.csv")
+    (tmp_path / "E.CSV").write_text("text\nNA\n", encoding="utf-8-sig")
+    assert load_sentences(tmp_path / "E.CSV")["text"].tolist() == ["NA"], "a word, and no mark in front of the header"
+    (tmp_path / "f.csv").write_text("label\nGood.\n", encoding="utf-8")
+    assert load_sentences(tmp_path / "f.csv", column="label")["text"].tolist() == ["Good."]
+
+
+def test_batches_that_are_none_are_refused(storybook):
+    _, tokenizer = storybook
+    for size in [0, -1]:
+        with pytest.raises(ArgumentError, match="1 text or more"):
+            token_batches(tokenizer, ["one"], size=size)
+    tokens = torch.tensor([[9, 1, 2, 3], [4, 5, 6, 7]])
+    for batch, message in [
+        ((tokens, tokens[:1]), "must both be"),
+        ((tokens, torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])), "all padding"),
+        ((tokens, torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1]])), "must stand on the right"),
+    ]:
+        with pytest.raises(ArgumentError, match=message):
+            checked_batch("here", batch)
+
+
+def test_shuffling_takes_a_tokenizers_mask_of_integers():
+    tokens, mask = torch.tensor([[9, 1, 2, 3]]), torch.tensor([[1, 1, 1, 0]])
+    ((mixed, kept),) = shuffled([(tokens, mask)])
+    assert kept.dtype == torch.bool
+    assert (mixed[0, 0], mixed[0, 3]) == (9, 3), "the first token and padding stay"
+    assert sorted(mixed[0].tolist()) == [1, 2, 3, 9]

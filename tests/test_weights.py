@@ -294,13 +294,6 @@ def test_positions_are_the_models_own(model, bridge, family):
         torch.testing.assert_close(weights.position_embedding(model), bridge.W_pos.detach())
 
 
-def test_a_cosine_matrix_equals_torch():
-    rows = draw(5, 7)
-    torch.testing.assert_close(
-        weights.cosine_matrix(rows), torch.cosine_similarity(rows[:, None], rows, dim=-1), **CLOSE
-    )
-
-
 def test_a_spectrum_finds_a_wave_and_nothing_in_noise():
     time = torch.arange(64) / 64
     wave = torch.stack([(2 * torch.pi * 5 * time).sin(), 3 * (2 * torch.pi * 5 * time).cos() + 10], 1)
@@ -428,7 +421,6 @@ def test_bad_requests_are_refused():
     square = torch.eye(2)
     for refuse in [
         lambda: weights.normality(broken),
-        lambda: weights.cosine_matrix(broken),
         lambda: weights.power_spectrum(broken),
         lambda: weights.principal_components(broken),
         lambda: weights.participation_ratio(broken),
@@ -438,7 +430,7 @@ def test_bad_requests_are_refused():
         lambda: weights.own_ranks(weights.Circuit(broken, broken.T), square, square, torch.tensor([0])),
         lambda: weights.cluster(broken.T, 1),
     ]:
-        with pytest.raises(ArgumentError, match="NaN or infinite"):
+        with pytest.raises(ArgumentError, match="NaN or infinity"):
             refuse()
     with pytest.raises(ArgumentError, match="all 4 numbers are the same"):
         weights.normality(torch.ones(4))
@@ -446,7 +438,7 @@ def test_bad_requests_are_refused():
         weights.principal_components(torch.ones(4, 3))
     with pytest.raises(ArgumentError, match="there are 1 heads"):
         weights.cluster(torch.ones(1, 3), 1)
-    with pytest.raises(ArgumentError, match="one of each a head"):
+    with pytest.raises(ArgumentError, match="two heads or more"):
         weights.agreement([1, 2], ["a"])
 
 
@@ -497,3 +489,32 @@ def test_on_storybook_the_weights_name_what_feeds_the_induction_head(storybook):
     keys = weights.composition(weights.ov_circuit(cut), weights.qk_circuit(cut), 4, 3, "K")[:4].ravel()
     assert sorted(f"{each // 8}.{each % 8}" for each in keys.topk(2).indices.tolist()) == ["0.0", "3.1"]
     assert keys.topk(2).values.min() > weights.random_composition(cut).max()
+
+
+def test_numbers_that_mean_nothing_are_refused():
+    """Each of these gave NaN, or a number made of rounding errors."""
+    same = torch.full((7, 3), 0.1)
+    for refuse in [weights.power_spectrum, weights.principal_components, weights.normality]:
+        with pytest.raises(ArgumentError, match="the same"):
+            refuse(same)
+    with pytest.raises(ArgumentError, match="one only"):
+        weights.power_spectrum(draw(1, 3))
+    assert weights.participation_ratio(torch.zeros(2, 3)).tolist() == [0, 0]
+    nothing = weights.Circuit(torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 2, 4))
+    with pytest.raises(ArgumentError, match="a circuit is zero"):
+        weights.composition(nothing, nothing, 0, 0, "K")
+    one = weights.Circuit(draw(4, 2), draw(2, 4))
+    for reads, ids in [(torch.full((5, 4), torch.nan), [0]), (draw(5, 4), [5]), (draw(5, 4), [-1])]:
+        with pytest.raises(ArgumentError, match=r"NaN|rows of `reads`"):
+            weights.own_ranks(one, reads, draw(4, 5), torch.tensor(ids))
+    with pytest.raises(ArgumentError, match="1 or more"):
+        weights.random_composition(weights.HeadWeights(*[draw(1, 1, 4, 2)] * 4), pairs=0)
+
+
+def test_trees_and_agreements_of_nothing_are_refused():
+    for bad in [{"count": 0}, {"count": 2, "method": "sideways"}]:
+        with pytest.raises(ArgumentError, match="cluster"):
+            weights.cluster(draw(5, 2), **bad)
+    for labels, shuffles in [([1], 9), ([], 9), ([1, 2], -1)]:
+        with pytest.raises(ArgumentError, match="two heads or more"):
+            weights.agreement(labels, labels, shuffles=shuffles)

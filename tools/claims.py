@@ -18,7 +18,8 @@ HEAD = """\
 Made by `make claims`. The main findings of the course are claims, which cells check: a sentence, the number it rests
 on, and whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh random weights. What
 holds on both needs no training: it follows from the architecture, the tokenizer, the decoding, or a definition. Fresh
-weights are small, so what falls on the twin needed weights that grew: not every such claim is about a skill.
+weights are small, so what falls on the twin needed weights that grew: not every such claim is about a skill. And a
+claim that compares storybook with the twin falls there by definition, for the twin is compared with itself.
 """
 
 

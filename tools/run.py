@@ -32,14 +32,16 @@ def write(path, text):
     os.replace(part, path)
 
 
-def run(path, model, untrained):
-    """Execute one notebook and write its .ipynb and .html. Returns (row of the table, error or None)."""
+def run(path, variables):
+    """Execute one notebook with these environment variables, and write its .ipynb and .html.
+
+    Returns (row of the table, error or None).
+    """
     claims = BUILD / f"{path.stem}.claims.jsonl"
     claims.unlink(missing_ok=True)
-    os.environ.update(INTERP_MODEL=model, INTERP_CLAIMS=str(claims.resolve()))
-    os.environ.pop("INTERP_UNTRAINED", None)
-    if untrained:
-        os.environ["INTERP_UNTRAINED"] = "1"
+    for name in ("INTERP_UNTRAINED", "INTERP_SENTENCES"):
+        os.environ.pop(name, None)
+    os.environ.update(variables, INTERP_CLAIMS=str(claims.resolve()))
     try:
         notebook, seconds, peak = execute(path)
     except CellExecutionError as problem:
@@ -69,6 +71,11 @@ def index(rows, title):
     )
 
 
+def absolute(name):
+    """A name as it is; a path here as a notebook, which runs in a folder of its own, can find it."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
 def show(row, longest):
     """Print a row of the table as soon as it is known."""
     print(
@@ -83,15 +90,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="storybook", help="a name or a folder, as load_model takes them")
     parser.add_argument("--untrained", action="store_true", help="run on the model's untrained twin")
+    parser.add_argument("--sentences", help="what load_sentences takes: a csv, a txt, or a data set of the hub")
     parser.add_argument("notebooks", nargs="+", type=Path)
     given = parser.parse_args()
     BUILD.mkdir(exist_ok=True)
-    model = str(Path(given.model).resolve()) if Path(given.model).is_dir() else given.model
+    variables = {"INTERP_MODEL": absolute(given.model)}
+    if given.untrained:
+        variables["INTERP_UNTRAINED"] = "1"
+    if given.sentences:
+        variables["INTERP_SENTENCES"] = absolute(given.sentences)
     rows, errors = [], []
     longest = max(len(path.stem) for path in given.notebooks)
     show(COLUMNS, longest)
     for path in given.notebooks:
-        row, error = run(path, model, given.untrained)
+        row, error = run(path, variables)
         show(row, longest)
         rows.append(row)
         errors += [error] if error else []
