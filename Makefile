@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test lab notebooks claims lock clean help
+.PHONY: run test lab notebooks student course site address claims lock clean help
 .DEFAULT_GOAL := help
 
 run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file)
@@ -26,8 +26,21 @@ test: .venv/ready  ## Check everything: ruff, unit tests, doctests, and nbval on
 lab: .venv/ready  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-notebooks: .venv/ready  ## Execute every notebook again in place, and store its outputs
+notebooks: .venv/ready  ## Execute every notebook again in place, store its outputs, and renew student/
 	$(BIN)/python tools/regenerate.py $(NOTEBOOKS)
+	$(BIN)/python tools/editions.py $(NOTEBOOKS)
+
+student: .venv/ready  ## Write student/: the notebooks with blank exercises
+	$(BIN)/python tools/editions.py $(NOTEBOOKS)
+
+course: .venv/ready  ## Make a folder that nbgrader takes as a course (COURSE=folder)
+	$(BIN)/python tools/course.py "$(COURSE)" $(NOTEBOOKS)
+
+site: .venv/ready  ## Build the course as a static site in build/site
+	$(BIN)/python tools/build_site.py
+
+address: .venv/ready  ## Make every link lead to another repository (URL=https://github.com/me/mine)
+	$(BIN)/python tools/address.py $(URL)
 
 claims: .venv/ready  ## Write CLAIMS.md: every claim on storybook and on its untrained twin
 	$(BIN)/python tools/claims.py $(NOTEBOOKS)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 _HOME = {  # public name -> module
     "ArgumentError": "errors",
+    "CheckError": "errors",
     "ClaimError": "errors",
     "InterpError": "errors",
     "ModelError": "errors",
@@ -47,7 +48,19 @@ _HOME = {  # public name -> module
     "training_log": "log",
 }
 _MODULES = sorted(
-    {*_HOME.values(), "adjustments", "live", "patching", "plots", "residual", "survey", "views", "weights"}
+    {
+        *_HOME.values(),
+        "adjustments",
+        "checks",
+        "live",
+        "patching",
+        "plots",
+        "residual",
+        "sharded",
+        "survey",
+        "views",
+        "weights",
+    }
 )
 
 __all__ = ["__version__", *_MODULES, *_HOME]

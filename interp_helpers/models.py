@@ -30,12 +30,13 @@ KNOWN = [
 TWIN_SEED = 0
 
 
-def load_model(name="storybook", *, device=None, untrained=False):
+def load_model(name="storybook", *, device=None, device_map=None, untrained=False):
     """Load a causal language model for looking inside it, and its tokenizer.
 
     name: "storybook" (bundled, needs no network), a Hugging Face hub id such as "gpt2" or
         "EleutherAI/gpt-neo-125M", or the path of a local folder.
     device: "cpu", "cuda", "mps" or a torch.device; by default the best one that is there.
+    device_map: for a model too large for one device, "auto" or a map as transformers takes it; instead of a device.
     untrained: give the untrained twin: the same configuration with fresh weights, always the same ones.
 
     Returns (model, tokenizer): the model in eval mode, in float32, with eager attention, so that it can hand
@@ -50,6 +51,8 @@ def load_model(name="storybook", *, device=None, untrained=False):
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    if device_map is not None and (device is not None or untrained):
+        raise ModelError("load_model: device_map takes the place of a device, and the untrained twin has none.")
     device = _pick_device(device)
     folder = _find_folder(str(name))
     _check_sums(folder, name)
@@ -68,6 +71,7 @@ def load_model(name="storybook", *, device=None, untrained=False):
                     dtype=torch.float32,
                     attn_implementation="eager",
                     use_safetensors=True,
+                    device_map=device_map,
                     output_loading_info=True,
                 )
             _check_complete(report, name)
@@ -79,7 +83,7 @@ def load_model(name="storybook", *, device=None, untrained=False):
             "A file may be cut short or damaged, or of a kind that transformers does not know. "
             "Copy or download the folder again."
         ) from problem
-    model = model.to(device).eval()
+    model = model.eval() if device_map is not None else model.to(device).eval()
     _check_looks_back(model, name)
     return model, tokenizer
 

@@ -12,7 +12,6 @@ from .texts import checked_batch
 SCORES = [*TARGETS, "value_weighted_first_token", "entropy_share"]
 
 
-@torch.no_grad()
 def survey(model, batches, *, per_text=False):
     """Score every head over batches of texts.
 
@@ -28,9 +27,21 @@ def survey(model, batches, *, per_text=False):
     Raises ArgumentError when a text is all padding, padding stands on the left, a pattern holds NaN, or no text is
     given.
     """
+    sums, counts = survey_sums(model, progress(batches, "batch"), per_text=per_text)
+    scores = mean_scores(sums, counts)
+    return scores if per_text else {name: score[0] for name, score in scores.items()}
+
+
+@torch.no_grad()
+def survey_sums(model, batches, *, per_text=False):
+    """What `survey` divides: (sums `(text, layer, head, score)` over queries, counts `(text, score)` of queries).
+
+    Without per_text there is one row, for all texts. Sums of several surveys of one model can be added up: those of all
+    texts are the sum of those of its parts. Float64, on the CPU; scores in the order of SCORES.
+    """
     layers = len(attention_modules(model))
     sums, counts = [], []
-    for batch in progress(batches, "batch"):
+    for batch in batches:
         tokens, mask = (each.to(model.device) for each in checked_batch("survey", batch))
         found = _Batch(tokens, mask, layers)
         with visit_attention(model, found.add):
@@ -44,13 +55,13 @@ def survey(model, batches, *, per_text=False):
             )
     if not sums:
         raise ArgumentError("survey: there are no texts. Give at least one batch of tokens.")
-    sums, counts = torch.cat(sums), torch.cat(counts)
-    found = {}
-    for index, name in enumerate(SCORES):
-        if counts[:, index].any():
-            score = sums[..., index] / counts[:, None, None, index]
-            found[name] = score if per_text else score[0]
-    return found
+    return torch.cat(sums), torch.cat(counts)
+
+
+def mean_scores(sums, counts):
+    """{name: scores `(text, layer, head)`} from the sums and counts of `survey_sums`, as `survey` gives them."""
+    scores = {name: sums[..., index] / counts[:, None, None, index] for index, name in enumerate(SCORES)}
+    return {name: score for index, (name, score) in enumerate(scores.items()) if counts[:, index].any()}
 
 
 class _Batch:

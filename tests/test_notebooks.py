@@ -6,13 +6,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from claims import LEDGER, on_twin, section, stated, stored
+from editions import exercises
 from execution import alt_text
 from regenerate import PICTURE, picture
 from stored_outputs import same
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-LINES, SETUP_LINES, DECIMALS = 8, 15, 3
+LINES, SETUP_LINES, EXERCISE_LINES, DECIMALS = 8, 15, 25, 3
 # A number in prose that someone could take for a result: 0.98, 37 %, head 4.3.
 RESULT = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)|(?<![\w.])\d+(?= ?%)")
 
@@ -63,8 +64,10 @@ def test_it_prints_three_decimals_at_most(notebook):
 
 
 def test_its_cells_are_short_and_show_their_figures(notebook):
-    setup, *others = code(notebook)
-    for cell, limit in [(setup, SETUP_LINES), *((cell, LINES) for cell in others)]:
+    install, setup, *others = code(notebook)  # the first one is for Colab; test_address.py looks at it
+    assert install.id == "install"
+    for cell in code(notebook)[1:]:
+        limit = SETUP_LINES if cell is setup else EXERCISE_LINES if "BEGIN SOLUTION" in cell.source else LINES
         lines = [line for line in cell.source.splitlines() if line.strip()]
         assert len(lines) <= limit, cell.source
         assert "import *" not in cell.source
@@ -76,8 +79,10 @@ def test_its_cells_are_short_and_show_their_figures(notebook):
 
 def test_its_markdown_is_prose_between_sips_of_code(notebook):
     for before, cell in zip(notebook.cells, notebook.cells[1:]):
+        if before.id == "install":
+            continue
         if cell.cell_type == before.cell_type == "code":  # two cells in a row: the second is a claim or a printout
-            assert re.search(r"claim\(|^if |\.round\(|pd\.DataFrame", cell.source), cell.source
+            assert re.search(r"claim\(|^if |\.round\(|pd\.DataFrame|^checks\.check\(", cell.source), cell.source
 
 
 def test_every_figure_has_alt_text(notebook):
@@ -107,8 +112,13 @@ def test_its_claims_are_named_after_it_and_held_when_stored(notebook):
 
 
 def test_on_the_untrained_twin_what_was_learned_is_gone(notebook):
-    """A claim marked as learned that holds on the twin was not learned; one that is not must hold there too."""
-    twin = on_twin(notebook.path)
+    """A claim marked as learned that holds on the twin was not learned; one that is not must hold there too.
+
+    This run is the student edition's, so that it also shows that with all exercises blank a notebook runs to its end.
+    """
+    twin, blank = on_twin(ROOT / "student" / notebook.path.name)
+    said = re.findall(r"(?m)^. \d[a-l] .+$", printed(code(blank)))
+    assert said == [f"○ {name} not attempted" for name in exercises(notebook)]
     assert {name: holds for name, (holds, _) in twin.items()} == {
         name: not learned for name, learned in stated(notebook).items()
     }

@@ -27,7 +27,7 @@ def stated(notebook):
     """{claim: whether it is marked as learned}, from the calls in a notebook's source, in order."""
     found = {}
     for cell in notebook.cells:
-        for node in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else []:
+        for node in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" and "claim(" in cell.source else []:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim":
                 learned = next(each.value.value for each in node.keywords if each.arg == "learned")
                 found[node.args[0].value] = learned
@@ -41,16 +41,16 @@ def stored(notebook):
 
 
 def on_twin(path):
-    """{claim: (holds, value)} of a run of the notebook at `path` on the untrained twin."""
+    """Run the notebook at `path` on the untrained twin. Returns ({claim: (holds, value)}, the executed notebook)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "claims.jsonl"
         os.environ.update(INTERP_UNTRAINED="1", INTERP_CLAIMS=str(file))
         try:
-            execute(path)
+            notebook, _, _ = execute(path)
         finally:
             del os.environ["INTERP_UNTRAINED"], os.environ["INTERP_CLAIMS"]
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {each["claim"]: (each["holds"], each["value"]) for each in lines}
+    return {each["claim"]: (each["holds"], each["value"]) for each in lines}, notebook
 
 
 def section(path, twin):
@@ -70,7 +70,7 @@ def section(path, twin):
 
 
 def main(paths):
-    text = HEAD + "".join(section(path, on_twin(path)) for path in map(Path, paths))
+    text = HEAD + "".join(section(path, on_twin(path)[0]) for path in map(Path, paths))
     part = LEDGER.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, LEDGER)

@@ -6,6 +6,7 @@ import time
 
 import environment  # noqa: F401 - sets it, for the kernels
 import nbformat
+from editions import mark
 from nbclient import NotebookClient
 from nbclient.util import run_sync
 
@@ -52,7 +53,7 @@ def execute(path, allow_errors=False, timeout=600):
 
 
 def clean(notebook):
-    """Keep tags only, and give every figure the alt text that the next markdown cell states."""
+    """Keep tags only, mark exercises, and give every figure the alt text that the next markdown cell states."""
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell, following in zip(notebook.cells, [*notebook.cells[1:], None]):
@@ -61,6 +62,7 @@ def clean(notebook):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in output.get("data", {}):
                 output.metadata = {"image/png": {"alt": alt_text(following)}} if alt_text(following) else {}
+    mark(notebook)
 
 
 def alt_text(cell):

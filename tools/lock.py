@@ -37,8 +37,8 @@ def pins(lock, python):
     return found
 
 
-def resolve(torch):
-    """The lines of the lock, as uv finds them."""
+def resolve(extras, constraints):
+    """The lines of a lock for some of the extras, as uv finds them. constraints: versions to stay with, as lines."""
     command = [
         sys.executable,
         "-m",
@@ -50,18 +50,19 @@ def resolve(torch):
         "--python-version",
         "3.10",
     ]
-    command += ["--extra", "lab", "--extra", "test", "--no-header", "--no-annotate", "--constraints", "-"]
-    found = subprocess.run(command, input=f"torch=={torch}\n", text=True, capture_output=True, check=True).stdout
+    command += [*(f"--extra={each}" for each in extras), "--no-header", "--no-annotate", "--constraints", "-"]
+    found = subprocess.run(command, input=constraints, text=True, capture_output=True, check=True).stdout
     return "".join(line for line in found.splitlines(True) if not re.match(r"nvidia-|cuda-|triton", line))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", default=pins(Path("requirements.lock").read_text(), PYTHON)["torch"])
-    lock = HEADER + resolve(parser.parse_args().torch)
+    lock = HEADER + resolve(["lab", "test", "site", "nbgrader"], f"torch=={parser.parse_args().torch}\n")
     Path("requirements.lock").write_text(lock, encoding="utf-8")
+    small = pins(resolve(["lab"], lock), PYTHON)  # a student needs no tests, no site
     Path("binder/requirements.txt").write_text(
-        HEADER + CPU_WHEELS + "".join(f"{name}=={version}\n" for name, version in pins(lock, PYTHON).items()),
+        HEADER + CPU_WHEELS + "".join(f"{name}=={version}\n" for name, version in small.items()),
         encoding="utf-8",
     )
     environment = Path("environment.yml")

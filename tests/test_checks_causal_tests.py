@@ -1,0 +1,506 @@
+"""What the checkers of notebook 06 say to right answers, to known mistakes, and to blanks."""
+
+import pytest
+import torch
+
+import interp_helpers as ih
+from interp_helpers import checks, patching, weights
+
+
+@pytest.fixture(autouse=True)
+def no_results(monkeypatch):
+    monkeypatch.setattr(checks, "_results", {})
+    monkeypatch.delenv("INTERP_GRADING", raising=False)
+
+
+@pytest.fixture(scope="module")
+def batch(storybook):
+    _, tokenizer = storybook
+    return ih.token_batches(tokenizer, ih.passages()[16:20])[0]
+
+
+@pytest.fixture(scope="module")
+def pair(storybook):
+    _, tokenizer = storybook
+    clean, corrupted, right, wrong = ih.pair_for("storybook")
+    clean, corrupted = ih.encode_pair(tokenizer, clean, corrupted)
+    right, wrong = (ih.encode(tokenizer, word)[0, 0].item() for word in (right, wrong))
+    return {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong}
+
+
+@pytest.fixture(scope="module")
+def repeated(storybook):
+    return ih.repeated_random_tokens(storybook[1], 30, sequences=8)
+
+
+@pytest.fixture(scope="module")
+def means(storybook):
+    model, tokenizer = storybook
+    return ih.taken_from(ih.mean_head_outputs(model, ih.token_batches(tokenizer, ih.passages()[16:24])))
+
+
+def says(capsys, exercise, answer, **context):
+    checks.check(exercise, answer, **context)
+    return capsys.readouterr().out
+
+
+def is_wrong(printed, exercise, message):
+    assert printed.startswith(f"✗ {exercise} not yet: ")
+    assert message in printed
+    assert "cannot be checked" not in printed
+
+
+def no_body(*given):
+    """Not written yet."""
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        ("6a", None),
+        ("6b", no_body),
+        ("6c", no_body),
+        ("6d", no_body),
+        ("6e", no_body),
+        ("6f", {"looks": None, "other": None}),
+        ("6g", None),
+    ],
+)
+def test_a_blank_is_not_attempted(exercise, answer, capsys):
+    assert says(capsys, exercise, answer) == f"○ {exercise} not attempted\n"
+
+
+# 6a
+
+
+@pytest.mark.parametrize(
+    ("third", "right"), [(0.1, "mean"), (-0.2, "mean"), (2.1, "zero"), (3.0, "zero"), (1.0, "between")]
+)
+def test_6a_takes_what_was_measured(third, right, capsys):
+    for answer in ("mean", "zero", "between"):
+        printed = says(capsys, "6a", answer, zero=2.2, mean=0.2, third=third)
+        assert printed.startswith("✓ 6a passed" if answer == right else "✗ 6a not yet")
+        assert f"zeros cost 2.200, the mean 0.200, another sequence's values {third:.3f}" in printed
+    assert says(capsys, "6a", f" {right.upper()}", zero=2.2, mean=0.2, third=third).startswith("✓")
+
+
+def test_6a_explains_each_outcome(capsys):
+    context = {"zero": torch.tensor(2.0), "mean": 0.0}
+    assert "the constant that was missed" in says(capsys, "6a", "mean", third=0.1, **context)
+    assert "zeros were not at fault" in says(capsys, "6a", "zero", third=1.9, **context)
+    assert "some of the harm remains" in says(capsys, "6a", "between", third=1.0, **context)
+    is_wrong(says(capsys, "6a", "none", third=1.0, **context), "6a", "the options are 'zero', 'mean', 'between'")
+    is_wrong(says(capsys, "6a", "mean", zero=0.01, mean=0.0, third=0.0), "6a", "nothing to tell apart")
+
+
+# 6b
+
+
+def mean_by_index(outputs, mask):
+    return outputs[:, :, mask].mean(2)
+
+
+def mean_by_weights(outputs, mask):
+    weight = mask.to(outputs.dtype)
+    return torch.einsum("lhtps,tp->lhs", outputs, weight) / weight.sum()
+
+
+@pytest.mark.parametrize("answer", [mean_by_index, mean_by_weights])
+def test_6b_takes_right_answers(answer, storybook, batch, capsys):
+    assert says(capsys, "6b", answer, model=storybook[0], batch=batch).startswith("✓ 6b passed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda outputs, mask: outputs.mean((2, 3)), "averaged over padding too"),
+        (lambda outputs, mask: (outputs * mask[..., None]).mean((2, 3)), "divided by all positions"),
+        (lambda outputs, mask: (outputs * mask[..., None]).sum((2, 3)), "the sum over tokens"),
+        (
+            lambda outputs, mask: ((outputs * mask[..., None]).sum(3) / mask.sum(1)[:, None]).mean(2),
+            "averaged each text first",
+        ),
+        (lambda outputs, mask: (outputs * mask[..., None]).sum(3) / mask.sum(1)[:, None], "one mean a text"),
+        (
+            lambda outputs, mask: (outputs * mask[..., None]).sum(2) / mask.sum(0)[:, None].clamp(min=1),
+            "one mean a position",
+        ),
+        (lambda outputs, mask: mean_by_index(outputs, mask).mean(-1), "keep the last axis"),
+        (lambda outputs, mask: mean_by_index(outputs, mask).mean(1), "averaged over heads too"),
+        (lambda outputs, mask: mean_by_index(outputs, mask).mean(0), "averaged over layers too"),
+        (lambda outputs, mask: outputs[:, :, mask.long()].flatten(2, -2).mean(2), "a mask of whole numbers"),
+        (lambda outputs, mask: mean_by_index(outputs, mask)[None], "has shape"),
+        (lambda outputs, mask: outputs[:, mask], "raised IndexError"),
+        (lambda outputs, mask: None, "returned None"),
+    ],
+)
+def test_6b_names_the_mistake(answer, message, storybook, batch, capsys):
+    is_wrong(says(capsys, "6b", answer, model=storybook[0], batch=batch), "6b", message)
+
+
+# 6c
+
+
+def share_of_means(patched, clean, corrupted):
+    return (patched - corrupted).mean(-1) / (clean - corrupted).mean()
+
+
+def share_by_loop(patched, clean, corrupted):
+    went = sum(patched[..., each] - corrupted[each] for each in range(len(clean)))
+    return went / sum(clean[each] - corrupted[each] for each in range(len(clean)))
+
+
+@pytest.mark.parametrize("answer", [share_of_means, share_by_loop])
+def test_6c_takes_right_answers(answer, capsys):
+    assert says(capsys, "6c", answer).startswith("✓ 6c passed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda p, clean, c: ((p - c) / (clean - c)).mean(-1), "the mean of each pair's share"),
+        (lambda p, clean, c: ((p - c) / (clean - c)).median(-1).values, "the median of each pair's share"),
+        (lambda p, clean, c: (p - c) / (clean - c), "one share a pair"),
+        (lambda p, clean, c: (clean - p).mean(-1) / (clean - c).mean(), "what is still missing"),
+        (lambda p, clean, c: (c - p).mean(-1) / (clean - c).mean(), "the sign is wrong"),
+        (lambda p, clean, c: (p - c).mean(-1) / clean.mean(), "divided by the clean lead"),
+        (lambda p, clean, c: (p - c).mean(-1) / c.mean(), "divided by the corrupted lead"),
+        (lambda p, clean, c: p.mean(-1) / clean.mean(), "the patched lead over the clean one"),
+        (lambda p, clean, c: (p - c).abs().mean(-1) / (clean - c).abs().mean(), "you took sizes"),
+        (lambda p, clean, c: (p - c).mean(-1), "the way itself, in logits"),
+        (lambda p, clean, c: share_of_means(p, clean, c).mean(), "one number for all patches"),
+        (lambda p, clean, c: share_of_means(p, clean, c) + 0.01, "where it should be"),
+        (lambda p, clean, c: "half", "a number or a tensor"),
+    ],
+)
+def test_6c_names_the_mistake(answer, message, capsys):
+    for _ in range(5):  # whatever the random numbers are
+        is_wrong(says(capsys, "6c", answer), "6c", message)
+
+
+# 6d
+
+
+def at_position(outputs, position):
+    def replacement(values, layer, head):
+        changed = values.clone()
+        changed[:, position] = outputs[layer, head][:, position]
+        return changed
+
+    return replacement
+
+
+def at_position_by_mask(outputs, position):
+    def replacement(values, layer, head):
+        count = values.shape[1]
+        here = (torch.arange(count) == position % count)[:, None]
+        return torch.where(here.to(values.device), outputs[layer, head].to(values.device), values)
+
+    return replacement
+
+
+def at_position_in_place(outputs, position):
+    def replacement(values, layer, head):
+        values[:, position] = outputs[layer, head, :, position]
+        return values
+
+    return replacement
+
+
+def changing(change):
+    """An answer to 6d of which a change (values, new, position) -> what is given back is known."""
+
+    def answer(outputs, position):
+        return lambda values, layer, head: change(values.clone(), outputs[layer, head].clone(), position)
+
+    return answer
+
+
+def assigned(index):
+    def change(values, new, position):
+        where = index(position)
+        values[where] = new[where]
+        return values
+
+    return changing(change)
+
+
+@pytest.mark.parametrize("answer", [at_position, at_position_by_mask, at_position_in_place])
+def test_6d_takes_right_answers(answer, storybook, pair, capsys):
+    printed = says(capsys, "6d", answer, model=storybook[0], names=["0.3", "4.3"], **pair)
+    assert printed.startswith("✓ 6d passed")
+    assert "0.3 0.549 and -0.002; 4.3 0.245 and 0.271" in printed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (changing(lambda values, new, position: new), "replaced all positions, as"),
+        (changing(lambda values, new, position: new[:, [position]]), "of one position only. They would be spread"),
+        (changing(lambda values, new, position: new[:, position]), "without an axis for positions"),
+        (changing(lambda values, new, position: values), "nothing was replaced"),
+        (assigned(lambda position: (slice(None), slice(position, None))), "all behind it"),
+        (assigned(lambda position: (slice(None), slice(None, position + 1))), "all before it"),
+        (assigned(lambda position: position), "replaced a whole text"),
+        (assigned(lambda position: (..., position)), "one dimension of the head"),
+        (lambda outputs, position: outputs[0, 0][:, position], "should give back a function"),
+        (lambda outputs, position: lambda values, layer, head: None, "returned None"),
+        (
+            lambda outputs, position: lambda values, layer, head: at_position(outputs, position)(values, head, layer),
+            "The layer comes first",
+        ),
+        (lambda outputs, position: lambda values: values, "raised TypeError"),
+    ],
+)
+def test_6d_names_the_mistake(answer, message, storybook, pair, capsys):
+    is_wrong(says(capsys, "6d", answer, model=storybook[0], names=["4.3"], **pair), "6d", message)
+
+
+def test_6d_sees_what_is_kept_and_what_is_not(storybook, pair, capsys):
+    def all_but_one(values, new, position):
+        new[:, position] = values[:, position]
+        return new
+
+    def zero_elsewhere(values, new, position):
+        kept = torch.zeros_like(values)
+        kept[:, position] = new[:, position]
+        return kept
+
+    context = {"model": storybook[0], "names": ["4.3"], **pair}
+    is_wrong(says(capsys, "6d", changing(all_but_one), **context), "6d", "all positions but the one")
+    is_wrong(says(capsys, "6d", changing(zero_elsewhere), **context), "6d", "the other positions are zero")
+
+
+# 6e
+
+
+def k_composition(W_V, W_O, W_Q, W_K):
+    writes, reads = W_V @ W_O, W_K @ W_Q.mT
+    return (writes @ reads).norm(dim=(-2, -1)) / (writes.norm(dim=(-2, -1)) * reads.norm(dim=(-2, -1)))
+
+
+def k_composition_transposed(W_V, W_O, W_Q, W_K):
+    qk = W_Q @ W_K.transpose(-1, -2)
+    ov = torch.einsum("...dh,...he->...ed", W_V, W_O)
+
+    def size(matrix):
+        return matrix.pow(2).flatten(-2).sum(-1).pow(0.5)
+
+    return size(qk @ ov) / size(ov) / size(qk)
+
+
+def composed(product, writes=None, reads=None):
+    """An answer to 6e of which the product, and what it is divided by, are known."""
+
+    def answer(W_V, W_O, W_Q, W_K):
+        given = (W_V, W_O, W_Q, W_K)
+        first = writes(*given) if writes else W_V @ W_O
+        second = reads(*given) if reads else W_K @ W_Q.mT
+        sizes = [each.norm(dim=(-2, -1)) for each in (product(*given), first, second)]
+        return sizes[0] / (sizes[1] * sizes[2])
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def cut(storybook):
+    return weights.head_weights(storybook[0])
+
+
+@pytest.mark.parametrize("answer", [k_composition, k_composition_transposed])
+def test_6e_takes_right_answers(answer, cut, capsys):
+    printed = says(capsys, "6e", answer, cut=cut, reader="4.3", writers=["0.0", "3.1"])
+    assert printed.startswith("✓ 6e passed")
+    assert "head 4.3" in printed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (composed(lambda V, O, Q, K: V @ O @ Q @ K.mT), "that is Q-composition"),  # noqa: E741
+        (composed(lambda V, O, Q, K: K @ Q.mT @ V @ O), "the order is turned round"),  # noqa: E741
+        (composed(lambda V, O, Q, K: O @ K @ Q.mT, writes=lambda V, O, Q, K: O), "W_V is missing"),  # noqa: E741
+        (composed(lambda V, O, Q, K: V @ O @ K, reads=lambda V, O, Q, K: K), "W_Q is missing"),  # noqa: E741
+        (lambda V, O, Q, K: (V @ O @ K @ Q.mT).norm(dim=(-2, -1)), "the size of the product alone"),  # noqa: E741
+        (
+            lambda V, O, Q, K: (  # noqa: E741
+                (V @ O @ K @ Q.mT).norm(dim=(-2, -1))
+                / (V.norm(dim=(-2, -1)) * O.norm(dim=(-2, -1)) * Q.norm(dim=(-2, -1)) * K.norm(dim=(-2, -1)))
+            ),
+            "the sizes of the four matrices",
+        ),
+        (
+            lambda V, O, Q, K: (  # noqa: E741
+                torch.linalg.matrix_norm(V @ O @ K @ Q.mT, 2)
+                / (torch.linalg.matrix_norm(V @ O, 2) * torch.linalg.matrix_norm(K @ Q.mT, 2))
+            ),
+            "the largest singular value",
+        ),
+        (lambda *given: k_composition(*given) ** 2, "the square of the score"),
+        (lambda V, O, Q, K: (V @ O @ K @ Q.mT).norm() / ((V @ O).norm() * (K @ Q.mT).norm()), "one number for all heads"),  # noqa: E501, E741
+        (lambda V, O, Q, K: V @ O @ K @ Q, "raised RuntimeError"),  # noqa: E741
+    ],
+)  # fmt: skip
+def test_6e_names_the_mistake(answer, message, cut, capsys):
+    is_wrong(says(capsys, "6e", answer, cut=cut, reader="4.3", writers=["0.0"]), "6e", message)
+
+
+def test_6e_knows_shared_keys(folders, capsys):
+    model, _ = ih.load_model(str(folders["llama"]), device="cpu")
+    cut = weights.head_weights(model)
+    assert says(capsys, "6e", k_composition, cut=cut, reader="1.3", writers=["0.2"]).startswith("✓")
+
+
+# 6f
+
+
+@pytest.mark.parametrize("answer", [{"looks": "4.3", "other": "0.2"}, {"looks": "4.4", "other": "5.0"}])
+def test_6f_takes_more_than_one_answer(answer, storybook, repeated, means, capsys):
+    model, tokenizer = storybook
+    printed = says(capsys, "6f", answer, model=model, tokenizer=tokenizer, repeated=repeated, replacement=means)
+    assert printed.startswith("✓ 6f passed")
+    assert says(capsys, "6f", answer, model=model, tokenizer=tokenizer, repeated=repeated, replacement=means) == printed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"looks": "4.3", "other": "4.4"}, "may well be a stand-in"),
+        ({"looks": "0.2", "other": "4.3"}, '"looks" should be an induction head'),
+        ({"looks": "4.3", "other": "0.0"}, "less than the sum"),
+        ({"looks": "4.3", "other": "3.1"}, "more, but not clearly"),
+        ({"looks": "4.3", "other": "4.3"}, "these are one head"),
+        ({"looks": "4.3", "other": "9.1"}, "there is no head '9.1'"),
+        ({"looks": "4.3"}, "'other': missing"),
+        ({"looks": 4, "other": 3}, "there is no head 4"),
+        (["4.3", "0.2"], "the answer is a dictionary"),
+    ],
+)
+def test_6f_names_the_mistake(answer, message, storybook, repeated, means, capsys):
+    model, tokenizer = storybook
+    printed = says(capsys, "6f", answer, model=model, tokenizer=tokenizer, repeated=repeated, replacement=means)
+    is_wrong(printed, "6f", message)
+
+
+# 6g
+
+
+def trace(model, tokenizer, head, **texts):
+    """An answer to 6g with what is measured for one head."""
+    ids = {name: ih.encode(tokenizer, texts[name]) for name in ("clean", "corrupted", "control")}
+    words = [ih.encode(tokenizer, texts[name])[0, 0].item() for name in ("right", "wrong")]
+    low, high = (patching.logit_difference(model, ids[name], *words).item() for name in ("corrupted", "clean"))
+    found = {}
+    for key, source in {"share": "clean", "control_share": "control"}.items():
+        with ih.replace_heads(model, [head], ih.taken_from(ih.head_outputs(model, ids[source]))):
+            found[key] = (patching.logit_difference(model, ids["corrupted"], *words).item() - low) / (high - low)
+    return {**texts, **found, "head": head, "gap": high - low, "lead": high}  # the last two only for the tests
+
+
+BOYS = {
+    "clean": "The boys in the garden",
+    "corrupted": "The boy in the garden",
+    "control": "The boy in the gardens",
+    "right": " were",
+    "wrong": " was",
+}
+WOMAN = {
+    "clean": "The old woman put on a hat and took",
+    "corrupted": "The old man put on a hat and took",
+    "control": "The young man put on a hat and took",
+    "right": " her",
+    "wrong": " his",
+}
+
+
+@pytest.fixture(scope="module")
+def boys(storybook):
+    return trace(*storybook, "4.0", **BOYS)
+
+
+def says_6g(capsys, traced, storybook):
+    model, tokenizer = storybook
+    return says(capsys, "6g", traced, model=model, tokenizer=tokenizer, known=ih.pair_for("storybook")[:2])
+
+
+def test_6g_takes_more_than_one_answer(storybook, boys, capsys):
+    rounded = boys | {"share": round(boys["share"], 3), "control_share": torch.tensor(boys["control_share"])}
+    for traced in (boys, rounded, trace(*storybook, "5.3", **WOMAN)):
+        assert says_6g(capsys, traced, storybook).startswith("✓ 6g passed: leads clean ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda each: {"share": 1 - each["share"]}, "what is still missing"),
+        (lambda each: {"share": each["share"] * each["gap"]}, "`share` is in logits"),
+        (lambda each: {"share": each["share"] * each["gap"] / each["lead"]}, "the clean lead below the line"),
+        (
+            lambda each: {"share": each["control_share"], "control_share": each["share"]},
+            "have changed places",
+        ),
+        (lambda each: {"share": 0.5}, "where it should be"),
+        (lambda each: {"control_share": each["control_share"] * each["gap"]}, "`control_share` is in logits"),
+        (lambda each: {"head": "0.3"}, "stands in layer 0"),
+        (lambda each: {"head": "the best"}, "there is no head"),
+        (lambda each: {"control": "The boys in the gardens"}, "a word that the clean text changes too"),
+        (lambda each: {"control": each["corrupted"]}, "the same tokens"),
+        (lambda each: {"control": "The boy in the big garden"}, "Choose words of equally many tokens"),
+        (lambda each: {"right": " was", "wrong": " were"}, "should prefer the right word"),
+        (lambda each: {"right": " extraordinarily"}, "compares single ones"),
+        (lambda each: {"right": " was"}, "are the same"),
+        (lambda each: {"clean": 7}, "'clean' should be a string"),
+        (lambda each: {"share": None}, "'share': missing"),
+    ],
+)
+def test_6g_names_the_mistake(change, message, storybook, boys, capsys):
+    is_wrong(says_6g(capsys, {**boys, **change(boys)}, storybook), "6g", message)
+
+
+def test_6g_wants_the_best_head_another_behaviour_and_a_control_that_controls(storybook, capsys):
+    model, tokenizer = storybook
+    weaker = trace(model, tokenizer, "5.0", **BOYS)
+    is_wrong(says_6g(capsys, weaker, storybook), "6g", "Take the one that brings most")
+    clean, corrupted, right, wrong = ih.pair_for("storybook")
+    names = {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong}
+    names["control"] = corrupted.replace("house", "town")
+    known = trace(model, tokenizer, "5.7", **names)
+    is_wrong(says_6g(capsys, known, storybook), "6g", "the notebook's own pair")
+    for name in ("clean", "corrupted", "control"):
+        names[name] = names[name].replace("small", "large")
+    copied = trace(model, tokenizer, "5.7", **names)
+    is_wrong(says_6g(capsys, copied, storybook), "6g", "copying it would do")
+    for control, message in [("The boy and the garden", "should ask for"), ("The boy or the garden", "So near to it")]:
+        traced = trace(model, tokenizer, "4.0", **{**BOYS, "control": control})
+        is_wrong(says_6g(capsys, traced, storybook), "6g", message)
+
+
+@pytest.mark.parametrize("answer", [True, 3, "4.3", [], {}, lambda *given: 1, torch.ones(2)])
+def test_no_answer_of_another_kind_stops_a_check(answer, storybook, batch, pair, cut, repeated, means, capsys):
+    model, tokenizer = storybook
+    contexts = {
+        "6a": {"zero": 2.0, "mean": 0.1, "third": 0.1},
+        "6b": {"model": model, "batch": batch},
+        "6c": {},
+        "6d": {"model": model, "names": ["4.3"], **pair},
+        "6e": {"cut": cut, "reader": "4.3", "writers": ["0.0"]},
+        "6f": {"model": model, "tokenizer": tokenizer, "repeated": repeated, "replacement": means},
+        "6g": {"model": model, "tokenizer": tokenizer, "known": []},
+    }
+    for exercise, context in contexts.items():
+        assert says(capsys, exercise, answer, **context)[0] in "✗○"
+
+
+def test_on_another_model_nothing_crashes(folders, capsys):
+    model, tokenizer = ih.load_model(str(folders["llama"]), device="cpu")
+    repeated = ih.repeated_random_tokens(tokenizer, 10, sequences=2)
+    context = {"model": model, "tokenizer": tokenizer}
+    found = {"looks": "1.3", "other": "0.2"}
+    printed = says(capsys, "6f", found, repeated=repeated, replacement=ih.zeros, **context)
+    is_wrong(printed, "6f", "should be an induction head")
+    traced = {**BOYS, "head": "1.1", "share": 0.5, "control_share": 0.0}
+    is_wrong(says(capsys, "6g", traced, known=[], **context), "6g", "should prefer the right word")
+    assert says(capsys, "6b", mean_by_index, model=model, batch=(repeated, repeated >= 0)).startswith("✓")
+    clean, corrupted = repeated[:1], repeated[1:2]
+    ends = {"clean": clean, "corrupted": corrupted, "right": 5, "wrong": 6}
+    assert says(capsys, "6d", at_position, model=model, names=["0.3", "1.0"], **ends).startswith("✓")

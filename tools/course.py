@@ -1,0 +1,25 @@
+"""Make a folder that nbgrader takes as a course: python tools/course.py FOLDER NOTEBOOK ...
+
+Every notebook is an assignment of its own, with its solutions; `nbgrader generate_assignment 02_head_specialization` in
+that folder then makes what students get.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+CONFIG = Path(__file__).parent.parent / "classroom" / "nbgrader_config.py"
+
+
+def main(folder, paths):
+    folder = Path(folder)
+    (folder / "source").mkdir(parents=True, exist_ok=True)
+    shutil.copy(CONFIG, folder / CONFIG.name)
+    for path in map(Path, paths):
+        (folder / "source" / path.stem).mkdir(exist_ok=True)
+        shutil.copy(path, folder / "source" / path.stem / path.name)
+    print(f"{len(paths)} assignments in {folder / 'source'}. Next: cd {folder} && nbgrader generate_assignment NAME")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
