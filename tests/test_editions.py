@@ -25,8 +25,8 @@ def read(path):
 
 
 def answers(notebook):
-    """{exercise: its answer cell}, by the ids of the cells."""
-    return {cell.id.removeprefix("answer-"): cell for cell in notebook.cells if cell.id.startswith("answer-")}
+    """{id: cell} of the cells in which a student writes: answers, and before some of them room for functions."""
+    return {cell.id: cell for cell in notebook.cells if re.match(r"(answer|tools)-\d[a-l]$", cell.id)}
 
 
 def solution(source):
@@ -76,7 +76,9 @@ def test_headings_answers_checks_and_checkers_belong_together(path):
     assert {name: each["title"] for name, each in found.items()} == {
         name: checks.title(checker) for name, checker in checks.checkers(number).items()
     }
-    assert list(answers(notebook)) == list(found)
+    assert [each for each in answers(notebook) if each.startswith("answer-")] == [f"answer-{name}" for name in found]
+    marked = [cell.id for cell in notebook.cells if f"BEGIN {editions.SOLUTION}" in cell.source]
+    assert marked == list(answers(notebook))  # no solution stands anywhere else
     checked = [match[1] for cell in notebook.cells if (match := editions.CHECK.search(cell.source))]
     assert checked == list(found)
     assert sum(cell.source == f"checks.report({number})" for cell in notebook.cells) == 1
@@ -138,7 +140,7 @@ def doctored(notebook, kind):
     elif kind == "comment":
         answers(made)[name].source += "\n    " + solution(cell.source)[0]
     elif kind == "output":
-        next(each for each in made.cells if each.id == f"check-{name}").outputs = [
+        next(each for each in made.cells if each.id == name.replace("answer", "check")).outputs = [
             nbformat.v4.new_output("stream", text="✓ passed")
         ]
     elif kind == "rubric":

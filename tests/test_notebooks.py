@@ -13,7 +13,7 @@ from stored_outputs import same
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-LINES, SETUP_LINES, EXERCISE_LINES, DECIMALS = 8, 15, 25, 3
+LINES, LONG, DECIMALS = 8, 15, 3  # LONG: set-up and answers
 # A number in prose that someone could take for a result: 0.98, 37 %, head 4.3.
 RESULT = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)|(?<![\w.])\d+(?= ?%)")
 
@@ -67,7 +67,7 @@ def test_its_cells_are_short_and_show_their_figures(notebook):
     install, setup, *others = code(notebook)  # the first one is for Colab; test_address.py looks at it
     assert install.id == "install"
     for cell in code(notebook)[1:]:
-        limit = SETUP_LINES if cell is setup else EXERCISE_LINES if "BEGIN SOLUTION" in cell.source else LINES
+        limit = LONG if cell is setup or "BEGIN SOLUTION" in cell.source else LINES
         lines = [line for line in cell.source.splitlines() if line.strip()]
         assert len(lines) <= limit, cell.source
         assert "import *" not in cell.source

@@ -65,7 +65,7 @@ def mark(notebook):
         name = heading["name"] if heading else name
         about = {"schema_version": 3, "cell_type": cell.cell_type, "solution": False, "grade": False, "task": False}
         if cell.cell_type == "code" and f"BEGIN {SOLUTION}" in cell.source:
-            about |= {"grade_id": f"answer-{name}", "solution": True, "locked": False}
+            about |= {"grade_id": cell.id, "solution": True, "locked": False}
             cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), "hide-input"})
         elif cell.cell_type == "code" and (found := CHECK.search(cell.source)):
             about |= {"grade_id": f"check-{found[1]}", "grade": True, "locked": True, "points": points[found[1]]}
