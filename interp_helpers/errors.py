@@ -25,6 +25,43 @@ class CheckError(InterpError, AssertionError):
     """An exercise is wrong or missing while it is graded."""
 
 
+def check_tensors(operation, *, of="numbers", finite=True, **tensors):
+    """Raise ArgumentError when an argument is no tensor that an analysis can work with. tensors: by argument's name.
+
+    of: what they must hold, "numbers" (floating-point), "ids" (whole numbers) or "booleans". All must hold something
+    and be on one device, and numbers must be finite unless `finite` is false.
+
+    >>> import torch
+    >>> check_tensors("norms", vectors=torch.tensor([1.0, torch.nan]))
+    Traceback (most recent call last):
+        ...
+    interp_helpers.errors.ArgumentError: norms: vectors holds NaN or infinity. Look at the layer that it comes from.
+    """
+    import torch  # here: importing the package brings none
+
+    kinds = {
+        "numbers": lambda dtype: dtype.is_floating_point,
+        "ids": lambda dtype: dtype in (torch.int32, torch.int64),
+        "booleans": lambda dtype: dtype == torch.bool,
+    }
+    devices = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ArgumentError(f"{operation}: {name} must be a tensor of {of}; got a {type(tensor).__name__}.")
+        if not kinds[of](tensor.dtype):
+            raise ArgumentError(f"{operation}: {name} must hold {of}; got {tensor.dtype}.")
+        if tensor.numel() == 0:
+            raise ArgumentError(f"{operation}: {name} is empty; its shape is {tuple(tensor.shape)}.")
+        if tensor.device.type == "meta":
+            raise ArgumentError(f"{operation}: {name} has a shape and no numbers (it is on the device meta).")
+        devices[name] = tensor.device
+        if len(set(devices.values())) > 1:
+            places = ", ".join(f"{each} on {device}" for each, device in devices.items())
+            raise ArgumentError(f"{operation}: tensors must be on one device, and {places}. Move one with .to().")
+        if finite and of == "numbers" and not tensor.isfinite().all():
+            raise ArgumentError(f"{operation}: {name} holds NaN or infinity. Look at the layer that it comes from.")
+
+
 def check_finite(operation, what, *tensors):
     """Raise ArgumentError when a tensor holds NaN or infinity. what: what the tensors are, such as "the pattern"."""
     for tensor in tensors:

@@ -62,7 +62,7 @@ def test_lock_environment_and_binder_agree():
     assert f"python={PYTHON}" in environment
     binder = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8")
     assert pins(binder, PYTHON).items() < locked.items()  # without tests and site: a small image
-    assert direct() - pins(binder, PYTHON).keys() == {"pytest", "pytest-xdist", "nbval", "ruff", "tomli"}
+    assert direct() - pins(binder, PYTHON).keys() == {"pytest", "pytest-xdist", "nbval", "hypothesis", "ruff", "tomli"}
     assert (ROOT / "binder" / "runtime.txt").read_text() == f"python-{PYTHON}\n"
 
 
