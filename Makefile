@@ -3,6 +3,8 @@
 MODEL ?= storybook
 PYTHON ?= python3
 TORCH_INDEX ?=
+TIMES ?= 20
+THREADS ?= 1
 
 ifeq ($(OS),Windows_NT)
     BIN := .venv/Scripts
@@ -13,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test lab notebooks student course site address claims lock clean help
+.PHONY: run test lab notebooks student course site address claims transfer bench flips repeat lock clean help
 .DEFAULT_GOAL := help
 
 run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file)
@@ -44,6 +46,18 @@ address: .venv/ready  ## Make every link lead to another repository (URL=https:/
 
 claims: .venv/ready  ## Write CLAIMS.md: every claim on storybook and on its untrained twin
 	$(BIN)/python tools/claims.py $(NOTEBOOKS)
+
+transfer: .venv/ready  ## Run every notebook on another model, and give it a column in CLAIMS.md (MODEL=name or folder; NAME=)
+	$(BIN)/python tools/claims.py --model "$(MODEL)" $(if $(NAME),--name "$(NAME)") $(NOTEBOOKS)
+
+bench: .venv/ready  ## Run every benchmark and write BENCHMARKS.md, a quarter of an hour on a quiet machine
+	$(BIN)/python benchmarks/bench.py
+
+flips: .venv/ready  ## Change a digit in 200 stored outputs of a copy: does nbval notice each?
+	$(BIN)/python tools/flips.py $(NOTEBOOKS)
+
+repeat: .venv/ready  ## Execute every notebook TIMES (20) times: are the outputs the stored ones? (THREADS=2 for another order)
+	$(BIN)/python tools/repeat.py --times $(TIMES) --threads $(THREADS) $(NOTEBOOKS)
 
 lock: .venv/ready  ## Renew requirements.lock, environment.yml and binder/ from the ranges in pyproject.toml
 	$(PIP) install --quiet uv

@@ -1,4 +1,4 @@
-"""Adjustments by nested loops against ours: python benchmarks/adjustments.py
+"""Adjustments by nested loops against ours.
 
 One thread, storybook, the first 64 bundled reviews. `rows` builds the rows of regression 2 for every layer; `points`
 fits them by least squares too; `intervals` computes ordinary and clustered intervals as well. The loops go through
@@ -6,20 +6,9 @@ layers, sentences and positions, as tutorials do, and fit with numpy or statsmod
 is a pass that keeps the norms of all adjustments, `forward` the same pass without hooks.
 """
 
-import os
-import time
+import json
 
-ROUNDS = 5
-
-
-def timed(work):
-    """Seconds of the fastest of some rounds, and the result. The first round warms up."""
-    seconds = []
-    for _ in range(ROUNDS + 1):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:]), result
+from measuring import alone, fastest
 
 
 def loop_rows(values, mask):
@@ -57,8 +46,7 @@ def loop_intervals(values, mask):
     return np.array(found)
 
 
-def main():
-    os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1")
+def measure():
     import numpy as np
     import torch
 
@@ -67,15 +55,15 @@ def main():
 
     torch.set_num_threads(1)
     model, tokenizer = ih.load_model(device="cpu")
-    batches = ih.token_batches(tokenizer, ih.load_sentences()["text"][:64], context=256, size=8)
+    batches = ih.token_batches(tokenizer, ih.load_sentences()["text"][:64], context=128, size=8)
 
     @torch.no_grad()
     def forward():
         for tokens, mask in batches:
             model.base_model(tokens, attention_mask=mask.long(), use_cache=False)
 
-    bare, _ = timed(forward)
-    capture, (norms, mask) = timed(lambda: ih.attention_output_norms(model, batches))
+    bare, _ = fastest(forward)
+    capture, (norms, mask) = fastest(lambda: ih.attention_output_norms(model, batches))
     values = norms.log()
 
     def rows():
@@ -89,23 +77,35 @@ def main():
     def intervals():
         return adjustments.regress(rows()).table["clustered high"].unstack("term").to_numpy()
 
-    print(
-        f"{mask.sum()} tokens; forward {bare * 1e3:.0f} ms, capture {capture * 1e3:.0f} ms: {capture / bare:.2f} times"
-    )
+    found = [(f"capture of {mask.sum()} tokens, against the bare pass", bare, capture)]
     for name, loop, ours in [
         ("rows", loop_rows, rows),
-        ("points", loop_points, points),
-        ("intervals", loop_intervals, intervals),
+        ("rows and coefficients", loop_points, points),
+        ("rows, coefficients and clustered intervals", loop_intervals, intervals),
     ]:
-        slow, theirs = timed(lambda loop=loop: loop(values, mask))
-        fast, found = timed(ours)
+        slow, theirs = fastest(lambda loop=loop: loop(values, mask))
+        fast, mine = fastest(ours)
         if name == "rows":
             theirs = np.array(theirs)
-            assert np.array_equal(theirs, torch.cat([found.y[..., None], found.X], -1).numpy())
+            assert np.array_equal(theirs, torch.cat([mine.y[..., None], mine.X], -1).numpy())
         else:
-            assert np.allclose(np.sort(theirs, 1), np.sort(found, 1), atol=1e-6)
-        print(f"{name:10} loops {slow * 1e3:8.1f} ms, ours {fast * 1e3:6.1f} ms: {slow / fast:5.0f} times")
+            assert np.allclose(np.sort(theirs, 1), np.sort(mine, 1), atol=1e-6)
+        found.append((f"{name}, against loops", slow, fast))
+    return found
+
+
+def tables():
+    rows = [
+        {
+            "what": what,
+            "theirs, ms": f"{1e3 * theirs:.1f}",
+            "ours, ms": f"{1e3 * ours:.1f}",
+            "times": f"{theirs / ours:.2f}",
+        }
+        for what, theirs, ours in alone(__file__)
+    ]
+    return {"Adjustments of 64 reviews in all layers": rows}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure()))

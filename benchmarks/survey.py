@@ -1,19 +1,16 @@
-"""The survey against other ways to the same scores: python benchmarks/survey.py [tokens ...]
+"""The survey against other ways to the same scores, and how it grows with tokens, context and batch.
 
-Every measurement is a process of its own, so that its peak memory is its own. One thread, storybook, texts of 100
-random tokens. `forward` is the bare eager pass without logits, the least that any way must do. `detect_head` is
-TransformerLens's, for the three kinds of head that it knows; `loop` goes through heads and texts in Python, with the
-same scores as the survey.
+One thread, storybook's sizes, texts of random tokens, each measurement in a process of its own. `forward` is the bare
+eager pass without logits, the least that any way must do. `detect_head` is TransformerLens's, for the three kinds of
+head that it knows; `loop` goes through heads and texts in Python, with the same scores as the survey.
 """
 
 import json
-import os
-import subprocess
 import sys
-import time
+
+from measuring import alone, fastest, peak
 
 LENGTH, BATCH = 100, 16
-WAYS = ["forward", "survey", "loop", "detect_head"]
 
 
 def forward(model, tokenizer, batches):
@@ -55,45 +52,70 @@ def detect_head(model, tokenizer, batches):
                 detect_head(bridge, words, kind)
 
 
-def measure(way, count):
-    """Seconds and peak MiB of one way over `count` tokens, after a first batch that is not timed."""
-    import resource
-
-    import torch
+def load(length):
+    """(model, tokenizer): storybook, or a model of its sizes with random weights that reads longer texts."""
+    from transformers import AutoModelForCausalLM
 
     from interp_helpers import load_model
 
-    torch.set_num_threads(1)
     model, tokenizer = load_model("storybook", device="cpu")
-    tokens = torch.randint(1, 8192, (max(1, count // LENGTH), LENGTH), generator=torch.Generator().manual_seed(0))
+    if length > model.config.max_position_embeddings:
+        model.config.n_positions = length
+        model = AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
+    return model, tokenizer
+
+
+def measure(way, count, length, batch):
+    """Seconds and peak MiB of one way over `count` tokens, after a first text that is not timed."""
+    import torch
+
+    torch.set_num_threads(1)
+    model, tokenizer = load(length)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, model.config.vocab_size, (max(1, count // length), length), generator=generator)
     run = globals()[way]
     with torch.no_grad():
         run(model, tokenizer, [tokens[:1]])
-        began = time.perf_counter()
-        run(model, tokenizer, tokens.split(BATCH))
-        seconds = time.perf_counter() - began
-    return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        rounds = 1 if count > 50_000 else 3
+        seconds, _ = fastest(lambda: run(model, tokenizer, tokens.split(batch)), rounds)
+    return {"tokens": tokens.numel(), "seconds": seconds, "MiB": peak()}
 
 
-def main(counts):
-    print(f"{'tokens':>8} {'way':<12} {'seconds':>8} {'tokens/s':>9} {'x forward':>9} {'peak MiB':>8}")
-    for count in counts:
-        bare = None
-        for way in WAYS:
-            command = [sys.executable, __file__, "--one", way, str(count)]
-            ran = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(ran.stdout.splitlines()[-1])
-            bare = bare or found["seconds"]
-            print(
-                f"{count:8} {way:<12} {found['seconds']:8.2f} {count / found['seconds']:9.0f} "
-                f"{found['seconds'] / bare:9.2f} {found['peak']:8.0f}",
-                flush=True,
-            )
+def rows(settings):
+    """A row for each of (way, tokens, length, batch), with the time as a multiple of the bare forward pass."""
+    bare = {}
+    for way, *sizes in settings:
+        found = alone(__file__, way, *sizes)
+        rate = found["tokens"] / found["seconds"]
+        key = tuple(sizes)
+        if key not in bare:
+            bare[key] = rate if way == "forward" else None
+        yield {
+            "way": way,
+            "tokens": f"{found['tokens']:,}",
+            "context": sizes[1],
+            "batch": sizes[2],
+            "tokens a second": f"{rate:,.0f}",
+            "times the forward pass": f"{bare[key] / rate:.2f}" if bare[key] else "",
+            "peak MiB": f"{found['MiB']:.0f}",
+        }
+
+
+def tables():
+    """{heading: rows} of all that is measured here."""
+    both, size = ("forward", "survey"), (LENGTH, BATCH)
+    ways = [(way, 10_000, *size) for way in (*both, "loop", "detect_head")]
+    tokens = [(way, count, *size) for count in (1_000, 100_000, 1_000_000) for way in both]
+    contexts = [(way, 20_000, length, BATCH) for length in (32, 64, 128, 256) for way in both]
+    batches = [(way, 20_000, LENGTH, batch) for batch in (1, 4, 16, 64) for way in both]
+    return {
+        "All scores of all heads, against other ways": list(rows(ways)),
+        "Growth with the number of tokens": list(rows(tokens)),
+        "Growth with the length of a text": list(rows(contexts)),
+        "Growth with the texts in a batch": list(rows(batches)),
+    }
 
 
 if __name__ == "__main__":
-    os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(measure(sys.argv[2], int(sys.argv[3]))))
-    else:
-        main([int(each) for each in sys.argv[1:]] or [1_000, 10_000, 100_000])
+    way, *sizes = sys.argv[1:]
+    print(json.dumps(measure(way, *map(int, sizes))))

@@ -1,7 +1,6 @@
 """The command line: `interp-helpers survey`; for several processes `accelerate launch -m interp_helpers survey`."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ def survey(given):
     """Survey a corpus and write its scores. Every process runs this; the first one writes."""
     from accelerate import PartialState
 
+    from .files import write_whole
     from .models import load_model
     from .sharded import Shards, digest, reduce, survey_corpus
 
@@ -39,9 +39,7 @@ def survey(given):
     state.wait_for_everyone()
     if state.is_main_process:
         scores, total = reduce(shards, number)
-        part = given.out.with_name(given.out.name + ".part")
-        scores.to_parquet(part)
-        os.replace(part, given.out)
+        write_whole(given.out, scores.to_parquet)
         for where, wrong in total["skipped"]:
             print(f"skipped {where}: {wrong}", file=sys.stderr)
         read = f"{total['texts']} texts, {total['tokens']} tokens, {len(total['skipped'])} skipped"

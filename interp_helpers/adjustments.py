@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .errors import ArgumentError, check_finite
+from .errors import ArgumentError, check_devices, check_tensors, check_whole
 
 
 class Rows(NamedTuple):
@@ -53,7 +53,8 @@ def position_rows(values, mask, *, first=1, last=30):
     The first token is left out by default: attention has nothing to choose there, and its vector is unlike all others.
     """
     _check("position_rows", values, mask, layers=True)
-    position = torch.arange(mask.shape[1])
+    check_whole("position_rows", 0, first=first, last=last)
+    position = torch.arange(mask.shape[1], device=mask.device)
     here = mask & (position >= first) & (position < last)
     return _rows("position_rows", values, here, {"position": position.double().expand(values.shape)})
 
@@ -64,9 +65,10 @@ def lag_rows(values, mask, *, lags=2, first=1):
     Predictors are named "t-1", "t-2", ...: the token before, the one before that.
     """
     _check("lag_rows", values, mask, layers=True)
-    if lags < 1 or first < 0:
-        raise ArgumentError(f"lag_rows: lags is {lags} and first is {first}; they must be at least 1 and 0.")
-    here = mask & (torch.arange(mask.shape[1]) >= first + lags)  # no gaps: padding stands on the right
+    check_whole("lag_rows", 1, lags=lags)
+    check_whole("lag_rows", 0, first=first)
+    position = torch.arange(mask.shape[1], device=mask.device)
+    here = mask & (position >= first + lags)  # no gaps: padding stands on the right
     return _rows("lag_rows", values, here, {f"t-{lag}": values.roll(lag, -1) for lag in range(1, lags + 1)})
 
 
@@ -74,7 +76,10 @@ def _rows(operation, values, here, predictors):
     """Rows where `here`, (sentence, position), is true; predictors: name -> (layer, sentence, position)."""
     sentence, position = here.nonzero(as_tuple=True)
     if len(sentence) == 0:
-        raise ArgumentError(f"{operation}: no sentence is long enough. Give longer ones, or start earlier.")
+        raise ArgumentError(
+            f"{operation}: no sentence is long enough for this first and this last, or these lags. Give longer ones, "
+            "or start earlier."
+        )
     X = torch.stack([each[:, sentence, position] for each in predictors.values()], -1)
     return Rows(values[:, sentence, position], X, sentence, position, list(predictors))
 
@@ -89,16 +94,19 @@ def within(rows, groups):
 
     Raises ArgumentError when no group has two rows, and when there is not one group for each row.
     """
+    _check_rows("within", rows)
+    check_tensors("within", of="ids", groups=groups)
+    check_devices("within", rows=rows.y, groups=groups)
     if groups.shape != rows.sentence.shape:
         raise ArgumentError(f"within: there are {len(rows.sentence)} rows and groups of shape {tuple(groups.shape)}.")
     _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
     kept = counts[group] > 1
     if not kept.any():
-        raise ArgumentError("within: every group has one row only; nothing can be compared.")
+        raise ArgumentError("within: every one of groups has one row only; nothing can be compared.")
 
     def centred(values):
         """values: (layer, row, ...)"""
-        sums = torch.zeros(len(values), len(counts), *values.shape[2:], dtype=values.dtype)
+        sums = values.new_zeros(len(values), len(counts), *values.shape[2:])
         means = sums.index_add(1, group, values) / counts.view(1, -1, *[1] * (values.ndim - 2))
         return (values - means[:, group])[:, kept]
 
@@ -116,11 +124,11 @@ def regress(rows):
     """
     import statsmodels.api as sm
 
-    names = ["intercept", *rows.names]
-    sentence = rows.sentence.numpy()
-    _check_rows("regress", rows, 2)
+    _check_rows("regress", rows)
+    _check_regression("regress", rows, 2)
+    names, sentence = ["intercept", *rows.names], rows.sentence.numpy(force=True)
     tables, r2 = [], []
-    for y, X in zip(rows.y.numpy(), rows.X.numpy()):
+    for y, X in zip(rows.y.numpy(force=True), rows.X.numpy(force=True)):
         design = np.column_stack([np.ones(len(y)), X])
         ordinary = sm.OLS(y, design).fit()
         clustered = ordinary.get_robustcov_results("cluster", groups=sentence)
@@ -141,45 +149,68 @@ def held_out_r2(rows, folds=5):
     from sklearn.metrics import r2_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    if folds < 2:
-        raise ArgumentError(f"held_out_r2: folds is {folds}; it must be 2 or more.")
-    _check_rows("held_out_r2", rows, folds)
-    deal = {"groups": rows.sentence.numpy(), "cv": GroupKFold(folds)}
+    check_whole("held_out_r2", 2, folds=folds)
+    _check_rows("held_out_r2", rows)
+    _check_regression("held_out_r2", rows, folds)
+    deal = {"groups": rows.sentence.numpy(force=True), "cv": GroupKFold(folds)}
     return np.array(
         [
             r2_score(y, cross_val_predict(LinearRegression(), X, y, **deal))
-            for y, X in zip(rows.y.numpy(), rows.X.numpy())
+            for y, X in zip(rows.y.numpy(force=True), rows.X.numpy(force=True))
         ]
     )
 
 
 def _check(operation, values, mask, layers=False):
-    if layers and values.ndim != 3:
-        raise ArgumentError(f"{operation}: values are (layer, sentence, position); got {tuple(values.shape)}.")
-    if mask.dtype != torch.bool:
+    axes = "(layer, sentence, position)" if layers else "(..., sentence, position)"
+    check_tensors(operation, axes=axes, finite=False, values=values)
+    if isinstance(mask, torch.Tensor) and mask.dtype != torch.bool:
         raise ArgumentError(
             f"{operation}: the mask has type {mask.dtype}; it must be boolean. An integer mask used as an index picks "
             "rows 0 and 1 instead of the tokens: mask.bool()."
         )
-    if mask.ndim != 2 or values.ndim < 2 or values.shape[-2:] != mask.shape:
+    check_tensors(operation, of="booleans", axes="(sentence, position)", mask=mask)
+    check_devices(operation, values=values, mask=mask)
+    if values.shape[-2:] != mask.shape:
         raise ArgumentError(
             f"{operation}: values are {tuple(values.shape)} and the mask is {tuple(mask.shape)}; the last two axes of "
             "values must be the mask's, (sentence, position)."
         )
     if (mask[:, 1:] & ~mask[:, :-1]).any():
-        raise ArgumentError(f"{operation}: padding must stand on the right. Set tokenizer.padding_side = 'right'.")
-    check_finite(operation, "a value that counts (the log of a norm of 0 is infinite)", values[..., mask])
+        raise ArgumentError(
+            f"{operation}: in the mask, padding must stand on the right. Set tokenizer.padding_side = 'right'."
+        )
+    if not torch.where(mask, values, 0).isfinite().all():
+        raise ArgumentError(
+            f"{operation}: values holds NaN or infinity where the mask is True. (The log of a norm of 0 is infinite.)"
+        )
 
 
-def _check_rows(operation, rows, sentences):
+def _check_rows(operation, rows):
+    if not isinstance(rows, Rows):
+        raise ArgumentError(
+            f"{operation}: rows must be Rows, as position_rows and lag_rows make them; got a {type(rows).__name__}."
+        )
+    check_tensors(operation, of="precise numbers", axes="(layer, row)", **{"rows.y": rows.y})
+    check_tensors(operation, of="precise numbers", axes="(layer, row, predictor)", **{"rows.X": rows.X})
+    check_tensors(operation, of="ids", axes="(row,)", **{"rows.sentence": rows.sentence})
+    check_devices(operation, **{"rows.y": rows.y, "rows.X": rows.X, "rows.sentence": rows.sentence})
+    wanted = (*rows.y.shape, len(rows.names))
+    if rows.X.shape != wanted or rows.sentence.shape != wanted[1:2]:
+        raise ArgumentError(
+            f"{operation}: rows with y {tuple(rows.y.shape)} and {len(rows.names)} names need X {wanted} and sentence "
+            f"{wanted[1:2]}; got {tuple(rows.X.shape)} and {tuple(rows.sentence.shape)}."
+        )
+
+
+def _check_regression(operation, rows, sentences):
     found, count = len(torch.unique(rows.sentence)), len(rows.sentence)
     if found < sentences or count <= len(rows.names) + 1:
         raise ArgumentError(
             f"{operation}: {count} rows from {found} sentences; it needs {sentences} sentences or more, and more rows "
             f"than its {len(rows.names) + 1} terms."
         )
-    check_finite(operation, "a row", rows.y, rows.X)
-    if (rows.y.std(1) == 0).any():
+    if (rows.y == rows.y[:, :1]).all(1).any():  # a standard deviation of equal numbers may round to another than 0
         raise ArgumentError(f"{operation}: in one layer all values are the same; there is nothing to explain.")
     design = torch.cat([torch.ones_like(rows.X[..., :1]), rows.X], -1)
     if (torch.linalg.matrix_rank(design) < design.shape[-1]).any():

@@ -1,13 +1,16 @@
 """Recording what happens inside a model while it runs."""
 
+import math
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 
-from .errors import ArgumentError, ModelError, check_finite
+from .errors import ArgumentError, ModelError, TextError, check_model, check_tensors, check_whole
 from .progress import progress
-from .texts import checked_batch, encode
+from .texts import check_tokenizer, checked_batch, checked_batches, encode
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Generation:
 
         Row s belongs to the position that chose new token s; keys that did not exist yet are 0.
         """
+        if not self.attentions:
+            raise ArgumentError("attention_by_step: attentions is empty; record_generation fills it.")
+        check_tensors(
+            "attention_by_step",
+            axes="(layer, head, query, key)",
+            **{f"attentions[{step}]": each for step, each in enumerate(self.attentions)},
+        )
         keys = self.attentions[-1].shape[-1]
         rows = [torch.nn.functional.pad(each[..., -1, :], (0, keys - each.shape[-1])) for each in self.attentions]
         return torch.stack(rows, dim=2)
@@ -56,10 +66,13 @@ def record_generation(model, tokenizer, prompt, max_new_tokens=40, repetition_pe
     Returns a Generation, on the CPU. Raises TextError when prompt and new tokens do not fit the context, and
     ArgumentError when a number is out of range.
     """
-    if max_new_tokens < 1 or repetition_penalty <= 0:
+    check_model("record_generation", model)
+    check_tokenizer("record_generation", tokenizer)
+    check_whole("record_generation", 1, max_new_tokens=max_new_tokens)
+    if not isinstance(repetition_penalty, Real) or not 0 < repetition_penalty < math.inf:
         raise ArgumentError(
-            f"record_generation: max_new_tokens is {max_new_tokens} and repetition_penalty is {repetition_penalty}; "
-            "they must be at least 1 and above 0."
+            f"record_generation: repetition_penalty is {repetition_penalty!r}; it must be a number above 0, and 1 to "
+            "change nothing."
         )
     context = getattr(model.config, "max_position_embeddings", None)
     tokens = encode(tokenizer, prompt, context=context, room=max_new_tokens).to(model.device)
@@ -68,7 +81,7 @@ def record_generation(model, tokenizer, prompt, max_new_tokens=40, repetition_pe
         attention_mask=torch.ones_like(tokens),
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        repetition_penalty=repetition_penalty,
+        repetition_penalty=float(repetition_penalty),  # transformers takes no whole number
         pad_token_id=tokenizer.eos_token_id,
         return_dict_in_generate=True,
         output_attentions=True,
@@ -108,6 +121,9 @@ def record_inputs(model, names):
     >>> seen["transformer.ln_f"].shape                                # doctest: +SKIP
     torch.Size([1, 15, 256])
     """
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"record_inputs: model must be a module of torch; got a {type(model).__name__}.")
+    names = names_of("record_inputs", "names", names)
     modules = dict(model.named_modules())
     if absent := [name for name in names if name not in modules]:
         raise ArgumentError(
@@ -127,6 +143,13 @@ def record_inputs(model, names):
         yield seen
     if silent := [name for name in names if name not in seen]:
         raise ArgumentError(f"record_inputs: {silent[0]!r} was not called in the block. Run the model inside it.")
+
+
+def names_of(operation, name, given):
+    """Names of modules or heads as a list. A string is one name, and would be taken letter by letter."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ArgumentError(f"{operation}: {name} must be a list of names; got {given!r:.60}.")
+    return list(given)
 
 
 def final_norm_name(model):
@@ -153,6 +176,7 @@ def layer_modules(model):
 
 def _trunk(model):
     """The module that holds the list of layers, and that list."""
+    check_model("layer_modules", model)
     count = model.config.num_hidden_layers
     for module in model.modules():
         for child in module.children():
@@ -198,6 +222,7 @@ def visit_attention(model, visit):
 
     Raises ModelError when the model hands out no patterns or no cache.
     """
+    check_calls("visit_attention", visit=visit)
 
     def hook(layer):
         def seen(module, inputs, options, outputs):
@@ -231,6 +256,7 @@ def visit_attention_outputs(model, visit):
     freed after the call. The hooks are gone after the block, also after an exception. Raises ModelError as
     `layer_modules` does.
     """
+    check_calls("visit_attention_outputs", visit=visit)
 
     def hook(layer):
         def seen(module, inputs, options, outputs):
@@ -242,13 +268,41 @@ def visit_attention_outputs(model, visit):
         yield
 
 
+def checked_tokens(operation, model, tokens, mask=None):
+    """(tokens, mask) as `checked_batch` gives them, for a model to read. tokens may be such a pair.
+
+    Raises ArgumentError as it does, and for ids that the model does not have; TextError for more than it can read.
+    """
+    check_model(operation, model)
+    tokens, mask = checked_batch(operation, tokens if mask is None else (tokens, mask))
+    vocabulary, context = model.config.vocab_size, getattr(model.config, "max_position_embeddings", None)
+    if (largest := tokens.max()) >= vocabulary:
+        raise ArgumentError(
+            f"{operation}: tokens holds {largest}; this model's ids go from 0 to {vocabulary - 1}. Make them with its "
+            "own tokenizer."
+        )
+    if context is not None and tokens.shape[1] > context:
+        raise TextError(
+            f"{operation}: tokens has {tokens.shape[1]} positions; the model reads {context} at most. Shorten them."
+        )
+    return tokens, mask
+
+
+def check_calls(operation, **functions):
+    """Raise ArgumentError when an argument cannot be called. functions: by argument's name."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise ArgumentError(f"{operation}: {name} must be a function; got {function!r:.60}.")
+
+
 @torch.no_grad()
 def attention_outputs(model, tokens, mask=None):
     """What every layer's attention adds to the stream, kept whole: (layer, batch, position, d_model).
 
     tokens: (batch, position); mask: the same, True for tokens, False for padding, whose outputs mean nothing.
-    Raises ModelError as `layer_modules` does.
+    Raises ModelError as `layer_modules` does, and ArgumentError as `checked_tokens` does.
     """
+    checked_tokens("attention_outputs", model, tokens, mask)
     kept = []
     with visit_attention_outputs(model, lambda layer, output: kept.append(output)):
         _read(model, tokens, mask)
@@ -266,13 +320,13 @@ def attention_output_norms(model, batches):
     Raises ArgumentError when an output holds NaN or infinity, when there is no batch, and as `checked_batch` does.
     """
     found, masks = [], []
-    for batch in progress(batches, "batch"):
-        tokens, mask = checked_batch("attention_output_norms", batch)
+    for batch in progress(checked_batches("attention_output_norms", batches), "batch"):
+        tokens, mask = checked_tokens("attention_output_norms", model, batch)
         mask, norms = mask.cpu(), []
 
         def visit(layer, output, mask=mask, norms=norms):
             norm = output.norm(dim=-1).cpu().double()
-            check_finite("attention_output_norms", f"what layer {layer} adds", norm[mask])
+            check_tensors("attention_output_norms", **{f"what layer {layer} adds": norm[mask]})
             norms.append(norm.masked_fill(~mask, torch.nan))
 
         with visit_attention_outputs(model, visit):
@@ -316,8 +370,9 @@ def _before(modules, hook):
     return _removed([module.register_forward_pre_hook(hook(number)) for number, module in enumerate(modules)])
 
 
-def _inputs(model, modules, tokens, mask):
+def _inputs(operation, model, modules, tokens, mask):
     """What goes into each of the modules, stacked: `(module, ...)`."""
+    checked_tokens(operation, model, tokens, mask)
     kept = {}
 
     def hook(number):
@@ -337,9 +392,9 @@ def head_outputs(model, tokens, mask=None):
 
     tokens: (batch, position); mask: the same, True for tokens, False for padding.
     Returns (layer, head, batch, position, head size): `found[layer, head]` can stand in for that head. Raises
-    ModelError as `output_projections` does.
+    ModelError as `output_projections` does, and ArgumentError as `checked_tokens` does.
     """
-    found = _by_head(model, _inputs(model, output_projections(model), tokens, mask))
+    found = _by_head(model, _inputs("head_outputs", model, output_projections(model), tokens, mask))
     return found.permute(0, 3, 1, 2, 4)
 
 
@@ -350,8 +405,8 @@ def mean_head_outputs(model, batches):
     `checked_batch` does.
     """
     total, count = 0, 0
-    for batch in batches:
-        tokens, mask = checked_batch("mean_head_outputs", batch)
+    for batch in checked_batches("mean_head_outputs", batches):
+        tokens, mask = checked_tokens("mean_head_outputs", model, batch)
         found = head_outputs(model, tokens, mask)[:, :, mask.to(model.device)]
         total, count = total + found.sum(2), count + found.shape[2]
     if count == 0:
@@ -364,19 +419,31 @@ def read_streams(model, tokens, mask=None):
     """The residual stream before every layer, and after the last: (layer + 1, batch, position, d_model).
 
     tokens: (batch, position); mask: the same, True for tokens, False for padding. Raises ModelError as
-    `final_norm_name` does.
+    `final_norm_name` does, and ArgumentError as `checked_tokens` does.
     """
-    return _inputs(model, _stream_readers(model), tokens, mask)
+    return _inputs("read_streams", model, _stream_readers(model), tokens, mask)
 
 
 def zeros(values, layer, head):
     """A replacement for `replace_heads`: nothing."""
+    check_tensors("zeros", finite=False, values=values)
     return torch.zeros_like(values)
 
 
 def taken_from(outputs):
-    """A replacement for `replace_heads`: `outputs[layer, head]`, of `head_outputs` or `mean_head_outputs`."""
-    return lambda values, layer, head: outputs[layer, head]
+    """A replacement for `replace_heads`: `outputs[layer, head]`, of `head_outputs` or `mean_head_outputs`.
+
+    Raises ArgumentError when the outputs are no such tensor, or have no such head when it is replaced.
+    """
+    check_tensors("taken_from", axes="(layer, head, ..., size)", outputs=outputs)
+
+    def take(values, layer, head):
+        layers, heads = outputs.shape[:2]
+        if not (0 <= layer < layers and 0 <= head < heads):
+            raise ArgumentError(f"taken_from: outputs has {layers} layers of {heads} heads; it lacks {layer}.{head}.")
+        return outputs[layer, head]
+
+    return take
 
 
 @contextmanager
@@ -396,7 +463,8 @@ def replace_heads(model, heads, replacement):
     >>> with replace_heads(model, ["2.5"], zeros) as sites:           # doctest: +SKIP
     ...     model(tokens)
     """
-    by_layer = {}
+    check_calls("replace_heads", replacement=replacement)
+    by_layer, heads = {}, names_of("replace_heads", "heads", heads)
     for name in heads:
         layer, head = _head(model, name)
         by_layer.setdefault(layer, []).append(head)
@@ -411,14 +479,14 @@ def replace_heads(model, heads, replacement):
             values = _by_head(model, inputs[0]).clone()
             for head in by_layer[layer]:
                 old = values[:, :, head]
-                values[:, :, head] = _fitting("replace_heads", replacement(old, layer, head), old)
+                values[:, :, head] = _fitting("replace_heads", "replacement", replacement(old, layer, head), old)
             done.add(layer)
             return (values.flatten(2), *inputs[1:])
 
         return seen
 
     with _before(output_projections(model), hook):
-        yield list(heads)
+        yield heads
     if missed := sorted(set(by_layer) - done):
         raise ArgumentError(f"replace_heads: layer {missed[0]} did not run in the block. Run the model inside it.")
 
@@ -435,11 +503,13 @@ def replace_stream(model, layer, vectors, positions=None):
     shape does not fit, a vector holds NaN, and when the model was not run in the block.
     """
     readers = _stream_readers(model)
-    if not 0 <= layer < len(readers):
-        raise ArgumentError(f"replace_stream: the layer is {layer}; this model has streams 0 to {len(readers) - 1}.")
-    chosen = None if positions is None else torch.as_tensor(positions).ravel()
-    if chosen is not None and (chosen.dtype != torch.long or len(chosen) == 0):
-        raise ArgumentError(f"replace_stream: positions are whole numbers, one or more; got {positions!r}.")
+    check_whole("replace_stream", 0, len(readers) - 1, layer=layer)
+    try:
+        chosen = None if positions is None else torch.as_tensor(positions).ravel()
+    except (TypeError, ValueError, RuntimeError):
+        chosen = torch.empty(0)
+    if chosen is not None and (chosen.dtype != torch.long or len(chosen) == 0 or chosen.is_meta):
+        raise ArgumentError(f"replace_stream: positions are whole numbers, one or more; got {positions!r:.60}.")
     done = []
 
     def hook(_):
@@ -449,7 +519,7 @@ def replace_stream(model, layer, vectors, positions=None):
             where = list(range(length)) if chosen is None else chosen.tolist()
             if any(not -length <= each < length for each in where):
                 raise ArgumentError(f"replace_stream: there are no positions {where} in a text of {length} tokens.")
-            stream[:, where] = _fitting("replace_stream", vectors, stream)[:, where]
+            stream[:, where] = _fitting("replace_stream", "vectors", vectors, stream)[:, where]
             done.append(True)
             return (stream, *inputs[1:])
 
@@ -463,6 +533,7 @@ def replace_stream(model, layer, vectors, positions=None):
 
 def _head(model, name):
     """("2.5") to (2, 5), when there is such a head."""
+    check_model("replace_heads", model)
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     layer, _, head = str(name).partition(".")
     if not (layer.isdecimal() and head.isdecimal() and int(layer) < layers and int(head) < heads):
@@ -477,17 +548,19 @@ def _by_head(model, values):
     return values.unflatten(-1, (model.config.num_attention_heads, -1))
 
 
-def _fitting(operation, new, old):
-    """What takes the place of a tensor, in its shape."""
+def _fitting(operation, name, new, old):
+    """What takes the place of a tensor, in its shape. name: the argument's that it comes from."""
     try:
+        if isinstance(new, torch.Tensor) and new.is_complex():
+            raise TypeError("half of each number would be lost")
         fitting = torch.as_tensor(new, dtype=old.dtype, device=old.device).expand(old.shape)
     except (TypeError, ValueError, RuntimeError) as problem:
         got = f"the shape {tuple(new.shape)}" if isinstance(new, torch.Tensor) else f"{type(new).__name__}"
         raise ArgumentError(
-            f"{operation}: {tuple(old.shape)} is to be replaced by {got}, which does not fit. It must be a tensor of "
+            f"{operation}: {tuple(old.shape)} is to be replaced by {got}, which does not fit. Give {name} a tensor of "
             "that shape, or of one that broadcasts to it: texts must agree in number and length."
         ) from problem
-    check_finite(operation, "what is put in", fitting)
+    check_tensors(operation, **{name: fitting})
     return fitting
 
 

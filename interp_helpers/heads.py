@@ -10,7 +10,7 @@ Most scores ask the same question: how much attention goes to a certain key? The
 import numpy as np
 import torch
 
-from .errors import ArgumentError, check_finite
+from .errors import ArgumentError, broadcast, check_devices, check_seed, check_tensors, check_whole, checked_array
 
 # A head is of a kind when more than half of its attention is: then, on those texts, no other key has more. The same
 # share parts focused from broad: half of the entropy that an even spread would have.
@@ -20,24 +20,28 @@ KINDS = ["induction", "duplicate_token", "previous_token", "current_token", "fir
 
 def previous_token_target(tokens, mask=None):
     """The token before the query. tokens: `(..., position)`; mask: True for tokens, False for padding."""
-    position = torch.arange(tokens.shape[-1], device=tokens.device)
+    _check_tokens("previous_token_target", tokens, mask)
+    position = _positions(tokens)
     return _for_tokens(position[:, None] - 1 == position, tokens, mask)
 
 
 def first_token_target(tokens, mask=None):
     """The first position, for every query after it."""
-    position = torch.arange(tokens.shape[-1], device=tokens.device)
+    _check_tokens("first_token_target", tokens, mask)
+    position = _positions(tokens)
     return _for_tokens((position == 0) & (position[:, None] > 0), tokens, mask)
 
 
 def current_token_target(tokens, mask=None):
     """The query itself, for every query but the first, which has no choice."""
-    position = torch.arange(tokens.shape[-1], device=tokens.device)
+    _check_tokens("current_token_target", tokens, mask)
+    position = _positions(tokens)
     return _for_tokens((position[:, None] == position) & (position > 0), tokens, mask)
 
 
 def duplicate_token_target(tokens, mask=None):
     """Earlier occurrences of the query's token, for every query that has any."""
+    _check_tokens("duplicate_token_target", tokens, mask)
     return _for_tokens((tokens[..., :, None] == tokens[..., None, :]).tril(-1), tokens, mask)
 
 
@@ -46,6 +50,7 @@ def induction_target(tokens, mask=None):
 
     In "a b ... a", the target of the second a is b (Olsson et al. 2022, arXiv:2209.11895).
     """
+    _check_tokens("induction_target", tokens, mask)
     same = (tokens[..., :, None] == tokens[..., None, :]).tril(-1)
     return _for_tokens(torch.nn.functional.pad(same, (1, 0))[..., :-1], tokens, mask)
 
@@ -57,6 +62,24 @@ TARGETS = {
     "duplicate_token": duplicate_token_target,
     "induction": induction_target,
 }
+
+
+def _check_tokens(operation, tokens, mask):
+    check_tensors(operation, of="ids", axes="(..., position)", tokens=tokens)
+    if mask is not None:
+        _check_mask(operation, mask, tokens=tokens)
+
+
+def _check_mask(operation, mask, **tensor):
+    """That a mask has an entry for each position, which is the last axis of the tensor."""
+    check_tensors(operation, of="booleans", axes="(..., position)", mask=mask)
+    check_devices(operation, mask=mask, **tensor)
+    ((name, tensor),) = tensor.items()
+    if mask.shape[-1] != tensor.shape[-1] or not broadcast(mask.shape, tensor.shape):
+        raise ArgumentError(
+            f"{operation}: mask is {tuple(mask.shape)} and {name} {tuple(tensor.shape)}; both must end "
+            "in one length, and the axes before must fit."
+        )
 
 
 def _for_tokens(target, tokens, mask):
@@ -76,12 +99,24 @@ def target_score(pattern, target):
     >>> target_score(pattern, previous_token_target(torch.tensor([7, 8, 9])))
     tensor(0.7500)
     """
-    _check(pattern, "target_score")
+    _check("target_score", pattern)
+    check_tensors("target_score", of="booleans", axes="(..., query, key)", target=target)
+    return _mean_attention("target_score", pattern, target)
+
+
+def _mean_attention(operation, pattern, target):
+    check_devices(operation, pattern=pattern, target=target)
+    if target.shape[-2:] != pattern.shape[-2:] or not broadcast(target.shape, pattern.shape):
+        raise ArgumentError(
+            f"{operation}: pattern is {tuple(pattern.shape)} and the target {tuple(target.shape)}; both must end in "
+            "(query, key), and the axes before must fit. For (batch, head, query, key), give tokens[:, None] and "
+            "mask[:, None]."
+        )
     queries = target.any(-1).sum(-1)
     if (queries == 0).any():
         raise ArgumentError(
-            "target_score: no query has a target. A score of duplicates or induction needs a token that occurs twice; "
-            "every score needs a text of two tokens or more."
+            f"{operation}: no query has a target. A score of duplicates or induction needs a token that occurs twice; "
+            "every score needs a text of two tokens or more, without those that the mask leaves out."
         )
     return (pattern * target).sum((-2, -1)) / queries
 
@@ -92,7 +127,8 @@ def previous_token_score(pattern, mask=None):
     >>> previous_token_score(torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.5, 0]]))
     tensor(0.7500)
     """
-    return target_score(pattern, previous_token_target(_positions(pattern), mask))
+    _check("previous_token_score", pattern)
+    return _mean_attention("previous_token_score", pattern, previous_token_target(_positions(pattern), mask))
 
 
 def first_token_score(pattern, mask=None):
@@ -101,7 +137,8 @@ def first_token_score(pattern, mask=None):
     >>> first_token_score(torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.5, 0]]))
     tensor(0.7500)
     """
-    return target_score(pattern, first_token_target(_positions(pattern), mask))
+    _check("first_token_score", pattern)
+    return _mean_attention("first_token_score", pattern, first_token_target(_positions(pattern), mask))
 
 
 def current_token_score(pattern, mask=None):
@@ -110,7 +147,8 @@ def current_token_score(pattern, mask=None):
     >>> current_token_score(torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.5, 0.5, 0]]))
     tensor(0.5000)
     """
-    return target_score(pattern, current_token_target(_positions(pattern), mask))
+    _check("current_token_score", pattern)
+    return _mean_attention("current_token_score", pattern, current_token_target(_positions(pattern), mask))
 
 
 def duplicate_token_score(pattern, tokens, mask=None):
@@ -121,7 +159,8 @@ def duplicate_token_score(pattern, tokens, mask=None):
     >>> duplicate_token_score(torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.5, 0]]), torch.tensor([4, 6, 4]))
     tensor(0.5000)
     """
-    return target_score(pattern, duplicate_token_target(tokens, mask))
+    _check("duplicate_token_score", pattern)
+    return _mean_attention("duplicate_token_score", pattern, duplicate_token_target(tokens, mask))
 
 
 def induction_score(pattern, tokens, mask=None):
@@ -132,7 +171,8 @@ def induction_score(pattern, tokens, mask=None):
     >>> induction_score(torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.25, 0.75, 0]]), torch.tensor([4, 6, 4]))
     tensor(0.7500)
     """
-    return target_score(pattern, induction_target(tokens, mask))
+    _check("induction_score", pattern)
+    return _mean_attention("induction_score", pattern, induction_target(tokens, mask))
 
 
 def entropy_bits(pattern):
@@ -141,8 +181,15 @@ def entropy_bits(pattern):
     >>> entropy_bits(torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0.25, 0.5, 0.25]]))
     tensor([0.0000, 1.0000, 1.5000])
     """
+    return _entropy("entropy_bits", pattern)
+
+
+def _entropy(operation, pattern):
+    check_tensors(operation, axes="(..., query, key)", finite=False, pattern=pattern)
     logs = pattern.clamp_min(torch.finfo(pattern.dtype).tiny).log2()  # three times as fast as torch.special.entr
-    return (pattern * -logs).sum(-1)
+    bits = (pattern * -logs).sum(-1)
+    check_tensors(operation, pattern=bits)  # where the pattern holds NaN, so do they, and they are fewer
+    return bits
 
 
 def entropy_shares(pattern):
@@ -151,8 +198,14 @@ def entropy_shares(pattern):
     The first query has one key and no choice: its share is 0. A layer with a local window reaches less than 1 where
     the window is shorter than the text.
     """
+    return _shares("entropy_shares", pattern)
+
+
+def _shares(operation, pattern):
+    bits = _entropy(operation, pattern)
+    _check_square(operation, pattern)
     keys = torch.arange(1, pattern.shape[-1] + 1, device=pattern.device, dtype=pattern.dtype)
-    return entropy_bits(pattern) / keys.log2().clamp(min=1e-30)
+    return bits / torch.where(keys > 1, keys.log2(), torch.inf)
 
 
 def entropy_share(pattern, mask=None):
@@ -161,10 +214,17 @@ def entropy_share(pattern, mask=None):
     >>> entropy_share(torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [1, 0, 0]]))
     tensor(0.5000)
     """
-    _check(pattern, "entropy_share")
-    shares = entropy_shares(pattern)
-    counts = torch.ones_like(shares) if mask is None else mask.to(shares.dtype).expand_as(shares)
-    return (shares * counts)[..., 1:].sum(-1) / counts[..., 1:].sum(-1)
+    shares = _shares("entropy_share", pattern)
+    if mask is not None:
+        _check_mask("entropy_share", mask, pattern=shares)
+    counts = torch.ones_like(shares) if mask is None else mask.to(shares.dtype)
+    queries = counts[..., 1:].sum(-1)
+    if (queries == 0).any():
+        raise ArgumentError(
+            "entropy_share: no query has a choice: pattern must be of two tokens or more, and mask must keep a later "
+            "one than the first."
+        )
+    return (shares * counts)[..., 1:].sum(-1) / queries
 
 
 def value_weighted(pattern, value_norms):
@@ -178,8 +238,21 @@ def value_weighted(pattern, value_norms):
     tensor([[1.0000, 0.0000],
             [0.2500, 0.7500]])
     """
+    _check("value_weighted", pattern)
+    check_tensors("value_weighted", axes="(..., key)", value_norms=value_norms)
+    check_devices("value_weighted", pattern=pattern, value_norms=value_norms)
+    if value_norms.shape[-1] != pattern.shape[-1] or not broadcast(value_norms.shape[:-1], pattern.shape[:-2]):
+        raise ArgumentError(
+            f"value_weighted: pattern is {tuple(pattern.shape)} and value_norms {tuple(value_norms.shape)}; it must be "
+            "(..., key), a norm for each key of the pattern."
+        )
     moved = pattern * value_norms[..., None, :]
-    return moved / moved.sum(-1, keepdim=True)
+    sums = moved.sum(-1, keepdim=True)
+    if (value_norms < 0).any() or (sums == 0).any():
+        raise ArgumentError(
+            "value_weighted: value_norms must not be negative, nor 0 wherever a query looks: it would take nothing."
+        )
+    return moved / sums
 
 
 def classify(scores):
@@ -190,12 +263,17 @@ def classify(scores):
     half of its maximum, and broad otherwise. Induction and duplicates come first: they are measured on repeated
     tokens, the others on text, so that a head can pass twice. Raises ArgumentError when a score is missing or NaN.
     """
-    for name in [*TARGETS, "entropy_share"]:
-        if name not in scores or np.isnan(np.asarray(scores[name])).any():
-            raise ArgumentError(f"classify: the score {name!r} is missing or NaN; a class needs all of them.")
-    kinds = np.where(np.asarray(scores["entropy_share"]) < MAJORITY, "focused", "broad").astype("<U15")
+    names = [*TARGETS, "entropy_share"]
+    missing = [name for name in names if not hasattr(scores, "keys") or name not in scores]
+    if missing:
+        raise ArgumentError(f"classify: scores must be a dict; {missing} is missing, and a class needs all of {names}.")
+    found = {name: checked_array("classify", f"scores[{name!r}]", scores[name]) for name in names}
+    shapes = {name: each.shape for name, each in found.items()}
+    if len(set(shapes.values())) > 1:
+        raise ArgumentError(f"classify: all scores must be of the same heads, (layer, head); got {shapes}.")
+    kinds = np.where(found["entropy_share"] < MAJORITY, "focused", "broad").astype("<U15")
     for kind in reversed(list(KINDS[:5])):
-        kinds[np.asarray(scores[kind]) > MAJORITY] = kind
+        kinds[found[kind] > MAJORITY] = kind
     return kinds
 
 
@@ -207,11 +285,13 @@ def bootstrap_interval(values, level=0.95, resamples=999, seed=0):
     """
     from scipy.stats import bootstrap
 
-    values = np.asarray(values)
+    values = checked_array("bootstrap_interval", "values", values, axes="(text, ...)")
+    check_whole("bootstrap_interval", 1, resamples=resamples)
+    check_seed("bootstrap_interval", seed)
+    if not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise ArgumentError(f"bootstrap_interval: level is {level!r}; it must be a share between 0 and 1.")
     if len(values) < 2:
-        raise ArgumentError(f"bootstrap_interval: there are {len(values)} texts; an interval needs two or more.")
-    if np.isnan(values).any():
-        raise ArgumentError("bootstrap_interval: a value is NaN. Leave out the texts in which no query had a target.")
+        raise ArgumentError(f"bootstrap_interval: values has {len(values)} texts; an interval needs two or more.")
     interval = bootstrap(
         (values,),
         np.mean,
@@ -225,13 +305,17 @@ def bootstrap_interval(values, level=0.95, resamples=999, seed=0):
     return interval.low, interval.high
 
 
-def _positions(pattern):
-    return torch.arange(pattern.shape[-1], device=pattern.device)
+def _positions(tensor):
+    return torch.arange(tensor.shape[-1], device=tensor.device)
 
 
-def _check(pattern, operation):
-    if pattern.ndim < 2 or pattern.shape[-1] != pattern.shape[-2]:
+def _check(operation, pattern):
+    check_tensors(operation, axes="(..., query, key)", pattern=pattern)
+    _check_square(operation, pattern)
+
+
+def _check_square(operation, pattern):
+    if pattern.shape[-1] != pattern.shape[-2]:
         raise ArgumentError(
-            f"{operation}: a pattern has axes (..., query, key) of one length; got {tuple(pattern.shape)}."
+            f"{operation}: pattern has axes (..., query, key) of one length; got {tuple(pattern.shape)}."
         )
-    check_finite(operation, "the pattern", pattern)

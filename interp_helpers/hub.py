@@ -1,12 +1,23 @@
 """The Hugging Face hub: a name becomes a folder on this machine, without waiting for a network that is not there."""
 
+import os
 from pathlib import Path
+
+from .errors import ArgumentError
 
 TIMEOUT = 5  # seconds until the hub counts as not reachable
 
 
+def checked_name(operation, name, error=ArgumentError):
+    """The name of a model or a data set, or a path, as a string. error: the class of the error when it is neither."""
+    if not isinstance(name, (str, os.PathLike)) or not str(name).strip():  # an empty path is the current folder
+        raise error(f"{operation}: name must be a string such as 'gpt2', or a path; got {name!r:.60}.")
+    return str(name)
+
+
 def looks_like_path(name):
     """Whether a name is meant as a path: no hub id begins so, or has two slashes."""
+    name = checked_name("looks_like_path", name)
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
 
@@ -33,7 +44,6 @@ def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
         pass
     try:
         HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT)  # one question, no retries: 23 s of them are spared
-        folder = Path(snapshot_download(name, **wanted))
     except RepositoryNotFoundError as problem:
         raise error(f"{operation}: the hub has no {kind} {name!r} (or it is private).{hint}") from problem
     except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
@@ -41,6 +51,13 @@ def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
             f"{operation}: {name!r} is not on this machine and the Hugging Face hub cannot be reached "
             f"({type(problem).__name__}). Go on with {operation}({bundled!r}), which needs no network; or give "
             f"the path of a folder that holds the {kind}; or connect and try again.{hint}"
+        ) from problem
+    try:
+        folder = Path(snapshot_download(name, **wanted))
+    except Exception as problem:  # the network is gone, or the disk is full
+        raise error(
+            f"{operation}: the download of {name!r} broke off ({type(problem).__name__}: {problem}). Files that came "
+            f"whole are kept: try again, or go on with {operation}({bundled!r}), which needs no network."
         ) from problem
     if lacking := missing(folder):
         raise error(f"{operation}: the hub's {name!r} cannot be used: {lacking}.")

@@ -17,10 +17,12 @@ one half at step 200 to 260 of 400 with two layers; with one it ends at 0.14 at 
 - 64-bit floats: training multiplies rounding errors, and with 32 bits another processor could show other numbers.
 """
 
+from operator import index
+
 import torch
 from torch.nn.functional import cross_entropy, layer_norm
 
-from .errors import ArgumentError
+from .errors import ArgumentError, check_seed, check_tensors, check_whole
 from .heads import induction_score, previous_token_score
 
 VOCABULARY, LENGTH, PIECES = 64, 32, (8, 16)
@@ -38,8 +40,8 @@ class AttentionOnly(torch.nn.Module):
 
     def __init__(self, layers=2, *, seed=0):
         super().__init__()
-        if layers < 1:
-            raise ArgumentError(f"AttentionOnly: layers is {layers}; a model needs one or more.")
+        check_whole("AttentionOnly", 1, layers=layers)
+        check_seed("AttentionOnly", seed)
         generator = torch.Generator().manual_seed(seed)
 
         def weights(*shape, inputs=1):
@@ -56,15 +58,24 @@ class AttentionOnly(torch.nn.Module):
         tokens: ids `(batch, position)`, at most LENGTH positions. off: pairs (layer, head) that write nothing.
         Raises ArgumentError when a sequence is too long, or there is no such head.
         """
+        check_tensors("AttentionOnly", of="ids", axes="(batch, position)", tokens=tokens)
         positions = tokens.shape[1]
-        if positions > LENGTH:
-            raise ArgumentError(f"AttentionOnly: {positions} tokens are too many; the model has {LENGTH} positions.")
+        if positions > LENGTH or tokens.min() < 0 or tokens.max() >= VOCABULARY:
+            raise ArgumentError(
+                f"AttentionOnly: tokens must be ids from 0 to {VOCABULARY - 1}, {LENGTH} in a sequence at most; got "
+                f"{positions}, from {tokens.min()} to {tokens.max()}."
+            )
         keep = torch.ones(len(self.W_Q), HEADS, 1, 1, dtype=torch.float64)
-        for layer, head in off:
-            if not (0 <= layer < len(keep) and 0 <= head < HEADS):
-                raise ArgumentError(
-                    f"AttentionOnly: there is no head {layer}.{head}; the last is {len(keep) - 1}.{HEADS - 1}."
-                )
+        heads = [(layer, head) for layer in range(len(keep)) for head in range(HEADS)]
+        try:
+            silent = {(index(layer), index(head)) for layer, head in off}
+        except (TypeError, ValueError):  # no pairs, or not of whole numbers
+            silent = {None}
+        if not silent <= set(heads):
+            raise ArgumentError(
+                f"AttentionOnly: off must be pairs (layer, head), from {heads[0]} to {heads[-1]}; got {off!r}."
+            )
+        for layer, head in silent:
             keep[layer, head] = 0
         future = torch.ones(positions, positions, dtype=torch.bool).triu(1)
         stream, patterns = self.W_E[tokens] + self.W_pos[:positions], []
@@ -83,11 +94,17 @@ def repeated_pieces(generator, sequences, pieces=PIECES):
     pieces: (shortest, longest) length, drawn evenly; tokens are drawn evenly too. generator: a torch.Generator.
     Raises ArgumentError unless 2 <= shortest <= longest <= LENGTH - 2: then some token of a later copy can be known.
     """
-    shortest, longest = pieces
+    if not isinstance(generator, torch.Generator):
+        raise ArgumentError(f"repeated_pieces: generator must be a torch.Generator; got a {type(generator).__name__}.")
+    check_whole("repeated_pieces", 1, sequences=sequences)
+    try:
+        shortest, longest = map(index, pieces)
+    except (TypeError, ValueError):  # no pair, or not of whole numbers
+        shortest, longest = 0, 0
     if not 2 <= shortest <= longest <= LENGTH - 2:
         raise ArgumentError(
-            f"repeated_pieces: pieces of {shortest} to {longest} tokens leave nothing to predict within {LENGTH}. Give "
-            f"(shortest, longest), from 2 to {LENGTH - 2}."
+            f"repeated_pieces: pieces must be (shortest, longest), from 2 to {LENGTH - 2} tokens: others leave "
+            f"nothing to predict within {LENGTH}; got {pieces!r}."
         )
     lengths = torch.randint(shortest, longest + 1, (sequences, 1), generator=generator)
     piece = torch.randint(VOCABULARY, (sequences, longest), generator=generator)
@@ -102,6 +119,8 @@ def measure(model, *, pieces=PIECES, off=()):
     be known, from the second token of the second copy on; "previous_token" and "induction", `(layer, head)`.
     Previous-token attention is scored in the first copy only: later ones can be predicted without it.
     """
+    if not isinstance(model, AttentionOnly):
+        raise ArgumentError(f"measure: model must be an AttentionOnly; got a {type(model).__name__}.")
     tokens, lengths = repeated_pieces(torch.Generator().manual_seed(TEST_SEED), TEST_SEQUENCES, pieces)
     logits, patterns = model(tokens, off)
     loss = cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
@@ -122,8 +141,10 @@ def train(model, *, seed=0, steps=400, every=20, pieces=PIECES):
     neither read nor changed, and whether gradients are enabled outside makes no difference.
     Raises ArgumentError when steps or every is less than 1, at the first record, as generators do.
     """
-    if steps < 1 or every < 1:
-        raise ArgumentError(f"train: steps is {steps} and every is {every}; both must be 1 or more.")
+    if not isinstance(model, AttentionOnly):
+        raise ArgumentError(f"train: model must be an AttentionOnly; got a {type(model).__name__}.")
+    check_whole("train", 1, steps=steps, every=every)
+    check_seed("train", seed)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     for step in range(steps + 1):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .errors import ModelError
-from .hub import fetch, looks_like_path
+from .hub import checked_name, fetch, looks_like_path
 
 STORYBOOK = Path(__file__).parent / "data" / "storybook"
 
@@ -53,10 +53,11 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
 
     if device_map is not None and (device is not None or untrained):
         raise ModelError("load_model: device_map takes the place of a device, and the untrained twin has none.")
+    checked_name("load_model", name, ModelError)
     device = _pick_device(device)
-    folder = _find_folder(str(name))
-    _check_sums(folder, name)
     try:
+        folder = _find_folder(str(name))
+        _check_sums(folder, name)
         config = AutoConfig.from_pretrained(folder)
         _check_causal(config, name)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -75,16 +76,16 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
                     output_loading_info=True,
                 )
             _check_complete(report, name)
+        model = model.eval() if device_map is not None else model.to(device).eval()
+        _check_looks_back(model, name)
     except ModelError:
         raise
     except Exception as problem:  # transformers, tokenizers and safetensors each have errors of their own
         raise ModelError(
-            f"load_model: {name!r} cannot be read from {folder}: {type(problem).__name__}: {problem} "
+            f"load_model: {name!r} cannot be read: {type(problem).__name__}: {problem} "
             "A file may be cut short or damaged, or of a kind that transformers does not know. "
             "Copy or download the folder again."
         ) from problem
-    model = model.eval() if device_map is not None else model.to(device).eval()
-    _check_looks_back(model, name)
     return model, tokenizer
 
 
@@ -106,6 +107,7 @@ def load_bridge(name="storybook", *, compatibility=False, device=None, untrained
     """
     from transformer_lens.model_bridge import TransformerBridge  # 1 s and 95 MB: here, for those who want it
 
+    checked_name("load_bridge", name, ModelError)
     model, tokenizer = load_model(name, device=device, untrained=untrained)
     try:
         bridge = TransformerBridge.boot_transformers(
@@ -139,24 +141,26 @@ def empty_model(config):
 
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
-            f"empty_model: {type(config).__name__} is not the configuration of a causal language model. The course "
-            "needs one such as GPT2Config."
+            f"empty_model: config is a {type(config).__name__}, which is not the configuration of a causal language "
+            "model. The course needs one such as GPT2Config()."
         )
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
-    except ValueError as problem:  # numbers that do not go together
+    except Exception as problem:  # numbers that do not go together: each architecture has errors of its own
         raise ModelError(
-            f"empty_model: no model can be built from this {type(config).__name__}: {problem}"
+            f"empty_model: no model can be built from this {type(config).__name__}: "
+            f"{type(problem).__name__}: {problem} Look at the numbers in config."
         ) from problem
 
 
 def _pick_device(device):
     if device is not None:
         try:
-            return torch.device(device)
-        except RuntimeError as problem:
+            torch.zeros(1, device=device).cpu()  # a name may be right, and no such device be there
+        except Exception as problem:  # each backend has errors of its own
             raise ModelError(f"load_model: there is no device {device!r}; try 'cpu', 'cuda' or 'mps'.") from problem
+        return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

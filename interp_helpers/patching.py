@@ -6,10 +6,9 @@ or one a text, so that their spread is known. Those below need their texts first
 
 import torch
 
-from .capture import replace_heads, replace_stream
-from .errors import ArgumentError, checked_ids
+from .capture import check_calls, checked_tokens, names_of, replace_heads, replace_stream
+from .errors import ArgumentError, check_model, check_tensors, checked_ids
 from .progress import progress
-from .texts import checked_batch
 
 
 @torch.no_grad()
@@ -19,10 +18,10 @@ def text_loss(model, tokens, mask=None):
     tokens, mask: `(text, position)`; mask is True for tokens and False for padding, None when there is none. Raises
     ArgumentError for a text of one token, and as `checked_batch` does.
     """
-    tokens, mask = (each.cpu() for each in checked_batch("text_loss", tokens if mask is None else (tokens, mask)))
+    tokens, mask = (each.cpu() for each in checked_tokens("text_loss", model, tokens, mask))
     counted = mask[:, 1:]
     if not counted.any(1).all():
-        raise ArgumentError("text_loss: a text has one token only; there is no next one to predict.")
+        raise ArgumentError("text_loss: a text in tokens has one only; there is no next one to predict.")
     return torch.where(counted, _losses(model, tokens, mask), 0).sum(1) / counted.sum(1)
 
 
@@ -34,10 +33,10 @@ def repeat_gain(model, tokens):
     that makes use of the repetition. Both copies without their first token: the second's cannot be known. Raises
     ArgumentError when a sequence is not a piece of two tokens or more, and the same piece again.
     """
-    tokens, mask = checked_batch("repeat_gain", tokens)
+    tokens, mask = checked_tokens("repeat_gain", model, tokens)
     length = tokens.shape[1] // 2
     if length < 2 or not torch.equal(tokens[:, :length], tokens[:, length:]):
-        raise ArgumentError("repeat_gain: a sequence must be a piece of two tokens or more, and its first half again.")
+        raise ArgumentError("repeat_gain: tokens must hold a piece of two tokens or more, and its first half again.")
     loss = _losses(model, tokens, mask)
     return loss[:, : length - 1].mean(1) - loss[:, length:].mean(1)
 
@@ -49,8 +48,12 @@ def logit_difference(model, tokens, right, wrong):
     tokens: `(text, position)`; right, wrong: token ids, or `(text,)`. Texts must be of one length: padding would be the
     last token. Raises ArgumentError for ids that the vocabulary does not have.
     """
+    tokens, _ = checked_tokens("logit_difference", model, tokens)
     logits = model(tokens.to(model.device)).logits[:, -1].cpu()
-    pair = (checked_ids("logit_difference", each, logits.shape[1], tokens.shape[:1]) for each in (right, wrong))
+    words = {"right": right, "wrong": wrong}
+    pair = (
+        checked_ids("logit_difference", each, logits.shape[1], tokens.shape[:1], name) for name, each in words.items()
+    )
     right, wrong = (logits.gather(1, each.cpu()[:, None])[:, 0] for each in pair)
     return right - wrong
 
@@ -61,14 +64,17 @@ def sweep_heads(model, metric, replacement, heads=None):
     replacement: as for `replace_heads`. heads: names; the rest is NaN. None for all. Raises ArgumentError when no head
     is named, and as `replace_heads` does.
     """
+    check_model("sweep_heads", model)
+    check_calls("sweep_heads", metric=metric, replacement=replacement)
     layers, count = model.config.num_hidden_layers, model.config.num_attention_heads
-    names = [f"{layer}.{head}" for layer in range(layers) for head in range(count)] if heads is None else list(heads)
+    names = [f"{layer}.{head}" for layer in range(layers) for head in range(count)] if heads is None else heads
+    names = names_of("sweep_heads", "heads", names)
     if not names:
         raise ArgumentError("sweep_heads: no head is named; give at least one, or None for all.")
     found = {}
     for name in progress(names, "head"):
         with replace_heads(model, [name], replacement):
-            found[name] = torch.as_tensor(metric(model))
+            found[str(name)] = _measured("sweep_heads", metric, model)
     first = next(iter(found.values()))
     result = torch.full((layers, count, *first.shape), torch.nan)
     for name, value in found.items():
@@ -82,18 +88,30 @@ def sweep_stream(model, metric, streams):
     streams: `(layer + 1, batch, position, d_model)`, as `read_streams` gives them for the other text. Raises
     ArgumentError for another shape, and as `replace_stream` does.
     """
-    if streams.ndim != 4 or 0 in streams.shape:
+    check_model("sweep_stream", model)
+    check_calls("sweep_stream", metric=metric)
+    check_tensors("sweep_stream", axes="(layer, batch, position, d_model)", streams=streams)
+    if len(streams) != model.config.num_hidden_layers + 1:
         raise ArgumentError(
-            f"sweep_stream: streams are (layer + 1, batch, position, d_model); got {tuple(streams.shape)}."
+            f"sweep_stream: streams has {len(streams)} layers; the model has {model.config.num_hidden_layers}, and one "
+            "is added after the last. read_streams gives them all."
         )
     rows = []
     for layer in progress(range(len(streams)), "layer"):
         row = []
         for position in range(streams.shape[2]):
             with replace_stream(model, layer, streams[layer], position):
-                row.append(torch.as_tensor(metric(model)).cpu())
+                row.append(_measured("sweep_stream", metric, model).cpu())
         rows.append(torch.stack(row))
     return torch.stack(rows)
+
+
+def _measured(operation, metric, model):
+    found = metric(model)
+    try:
+        return torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise ArgumentError(f"{operation}: metric must return a number or a tensor; got {found!r:.60}.") from problem
 
 
 def _losses(model, tokens, mask):

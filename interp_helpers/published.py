@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from .hub import checked_name
+
 FIGURES = Path(__file__).parent / "data" / "published.json"
 
 
@@ -14,4 +16,4 @@ def published_figures(name):
     >>> published_figures("storybook")
     {}
     """
-    return json.loads(FIGURES.read_text(encoding="utf-8")).get(name, {})
+    return json.loads(FIGURES.read_text(encoding="utf-8")).get(checked_name("published_figures", name), {})

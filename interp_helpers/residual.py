@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import ArgumentError, ModelError, check_finite, checked_ids
+from .errors import ArgumentError, ModelError, broadcast, check_devices, check_tensors, check_types, checked_ids
 
 TOLERANCE = 1e-3  # of a vector's length: float32 sums of many layers stay far below, a forgotten part far above
 
@@ -54,11 +54,13 @@ class Lens(NamedTuple):
 
 @torch.no_grad()
 def readout(bridge):
-    """The Readout of a bridge, copied from its final norm and its unembedding.
+    """The Readout of a bridge: tensors of its final norm and its unembedding, not copied.
 
     Raises ModelError when the model has no final norm, or does something else on the way to its logits (a soft cap or
     a scaling, as Gemma and Granite do), which is found by comparing the logits of one token.
     """
+    if not hasattr(bridge, "run_with_cache"):
+        raise ModelError(f"readout: bridge must be one of load_bridge; got a {type(bridge).__name__}.")
     norm = getattr(bridge, "ln_final", None)
     if norm is None or getattr(norm, "weight", None) is None:
         raise ModelError(f"readout: {type(bridge.original_model).__name__} has no final norm with a weight.")
@@ -72,6 +74,7 @@ def readout(bridge):
         bridge.b_U.detach(),
     )
     logits, cache = bridge.run_with_cache(torch.zeros(1, 1, dtype=torch.long, device=weight.device))
+    check_tensors("readout", **{"what the bridge makes of a token": logits})
     off = (to_logits(cache["resid_post", bridge.cfg.n_layers - 1], found) - logits).abs().max()
     if off > TOLERANCE * logits.abs().max():
         raise ModelError(
@@ -92,6 +95,8 @@ def parts(cache, *, heads=False):
     written. Raises ArgumentError when the cache was filtered, and ModelError when the parts do not sum to the last
     stream, as in models that normalise what a head writes.
     """
+    if not hasattr(cache, "decompose_resid"):
+        raise ArgumentError(f"parts: cache must be one of bridge.run_with_cache; got a {type(cache).__name__}.")
     try:
         if heads:
             vectors, labels = cache.get_full_resid_decomposition(expand_neurons=False, return_labels=True)
@@ -100,10 +105,12 @@ def parts(cache, *, heads=False):
         stream = cache["resid_post", cache.model.cfg.n_layers - 1]
     except KeyError as problem:
         raise ArgumentError(f"parts: the cache has no {problem}. Run run_with_cache without names_filter.") from problem
+    check_tensors("parts", cache=stream)
+    check_tensors("parts", cache=vectors)
     if not _add_up(vectors, stream):
         raise ModelError(
-            f"parts: what {type(cache.model.original_model).__name__} writes does not add up to its last stream; "
-            "something stands between its parts and the stream, such as a norm after attention."
+            f"parts: in this cache, what {type(cache.model.original_model).__name__} writes does not add up to its "
+            "last stream; something stands between its parts and the stream, such as a norm after attention."
         )
     return Parts([_name(label) for label in labels], vectors)
 
@@ -127,7 +134,7 @@ def before(vectors):
             [1., 0.],
             [3., 0.]])
     """
-    _check("before", vectors)
+    check_tensors("before", axes="(part, ..., d_model)", vectors=vectors)
     return vectors.cumsum(0) - vectors
 
 
@@ -137,7 +144,7 @@ def norms(vectors):
     >>> norms(torch.tensor([[3.0, 4], [0, 2]]))
     tensor([5., 2.])
     """
-    _check("norms", vectors)
+    check_tensors("norms", axes="(..., d_model)", vectors=vectors)
     return vectors.norm(dim=-1)
 
 
@@ -149,7 +156,12 @@ def cosines(vectors, others):
     >>> cosines(torch.tensor([[1.0, 0], [1, 1]]), torch.tensor([0.0, 2]))
     tensor([0.0000, 0.7071])
     """
-    _check("cosines", vectors, others)
+    check_tensors("cosines", axes="(..., d_model)", vectors=vectors, others=others)
+    if not broadcast(vectors.shape, others.shape) or vectors.shape[-1] != others.shape[-1]:
+        raise ArgumentError(
+            f"cosines: vectors is {tuple(vectors.shape)} and others {tuple(others.shape)}; both must end in d_model, "
+            "and the axes before must fit."
+        )
     return torch.cosine_similarity(vectors, others, dim=-1)
 
 
@@ -161,7 +173,7 @@ def cosine_matrix(vectors):
             [ 0.,  1.,  0.],
             [-1.,  0.,  1.]])
     """
-    _check("cosine_matrix", vectors)
+    check_tensors("cosine_matrix", axes="(vector, d_model)", vectors=vectors)
     unit = torch.nn.functional.normalize(vectors, dim=-1)
     return unit @ unit.mT
 
@@ -172,10 +184,13 @@ def to_logits(stream, readout):
     Of a stream from the middle of the model this is the *logit lens* (nostalgebraist 2020, "interpreting GPT: the
     logit lens"): what the model would say if it stopped there.
     """
-    _check("to_logits", stream)
-    if stream.shape[-1] != len(readout.weight):
-        raise ArgumentError(f"to_logits: a stream is (..., {len(readout.weight)}) for this model; got {stream.shape}.")
-    return (_direct(stream, stream, readout) + readout.bias) @ readout.W_U + readout.b_U
+    check_tensors("to_logits", axes="(..., d_model)", stream=stream)
+    _check_readout("to_logits", readout, stream=stream)
+    return _logits("to_logits", stream, readout)
+
+
+def _logits(operation, stream, readout):
+    return _finite(operation, (_direct(stream, stream, readout) + readout.bias) @ readout.W_U + readout.b_U)
 
 
 def logit_lens(streams, readout, tokens):
@@ -185,13 +200,13 @@ def logit_lens(streams, readout, tokens):
     Returns Lens, each `(layer, ...)`. Memory holds the logits of one layer at a time, and the last one's.
     Raises ArgumentError for NaN, and for a token that the vocabulary does not have.
     """
-    if streams.ndim < 2 or len(streams) == 0:
-        raise ArgumentError(f"logit_lens: streams are (layer, ..., d_model), one layer or more; got {streams.shape}.")
-    tokens = _tokens("logit_lens", tokens, streams.shape[1:-1], readout)[..., None]
-    final = to_logits(streams[-1], readout).log_softmax(-1)
+    check_tensors("logit_lens", axes="(layer, ..., d_model)", streams=streams)
+    _check_readout("logit_lens", readout, streams=streams)
+    tokens = _tokens("logit_lens", streams.shape[1:-1], readout, tokens=tokens)[..., None]
+    final = _logits("logit_lens", streams[-1], readout).log_softmax(-1)
     found = []
     for stream in streams:
-        logs = to_logits(stream, readout).log_softmax(-1)
+        logs = _logits("logit_lens", stream, readout).log_softmax(-1)
         log = logs.gather(-1, tokens)
         divergence = (final.exp() * (final - logs)).sum(-1)
         found.append(((logs > log).sum(-1), log[..., 0].exp(), divergence))
@@ -213,19 +228,20 @@ def attribution(vectors, stream, readout, token, other=None):
     >>> attribution(torch.tensor([[3.0, 0], [0, 3]]), torch.tensor([3.0, 3]), plain, 0)
     tensor([1., 0., 0.])
     """
-    _check("attribution", vectors, stream)
-    if len(vectors) == 0 or vectors.shape[1:] != stream.shape or not _add_up(vectors, stream):
+    check_tensors("attribution", axes="(..., d_model)", vectors=vectors, stream=stream)
+    _check_readout("attribution", readout, stream=stream)
+    if vectors.shape[1:] != stream.shape or not _add_up(vectors, stream):
         raise ArgumentError(
-            f"attribution: parts {tuple(vectors.shape)} do not sum to the stream {tuple(stream.shape)}. Give all of "
-            "them, biases included, and the stream that they make."
+            f"attribution: the vectors {tuple(vectors.shape)} do not sum to the stream {tuple(stream.shape)}. Give all "
+            "parts, biases included, and the stream that they make."
         )
-    token = _tokens("attribution", token, stream.shape[:-1], readout)
+    token = _tokens("attribution", stream.shape[:-1], readout, token=token)
     direction, constant = readout.W_U.T[token], readout.b_U[token]
     if other is not None:
-        other = _tokens("attribution", other, stream.shape[:-1], readout)
+        other = _tokens("attribution", stream.shape[:-1], readout, other=other)
         direction, constant = direction - readout.W_U.T[other], constant - readout.b_U[other]
     by_part = (_direct(vectors, stream, readout) * direction).sum(-1)
-    return torch.cat([by_part, ((readout.bias * direction).sum(-1) + constant)[None]])
+    return _finite("attribution", torch.cat([by_part, ((readout.bias * direction).sum(-1) + constant)[None]]))
 
 
 def _direct(vectors, stream, readout):
@@ -243,11 +259,32 @@ def _add_up(vectors, stream):
     return ((vectors.sum(0) - stream).norm(dim=-1) <= TOLERANCE * size).all()
 
 
-def _tokens(operation, tokens, shape, readout):
-    return checked_ids(operation, tokens, len(readout.b_U), shape).to(readout.W_U.device)
+def _tokens(operation, shape, readout, **tokens):
+    ((name, ids),) = tokens.items()
+    return checked_ids(operation, ids, len(readout.b_U), shape, name).to(readout.W_U.device)
 
 
-def _check(operation, *vectors):
-    if any(not each.is_floating_point() for each in vectors):
-        raise ArgumentError(f"{operation}: vectors hold floating-point numbers; got {vectors[0].dtype}.")
-    check_finite(operation, "a vector", *vectors)
+def _check_readout(operation, readout, **stream):
+    if not isinstance(readout, Readout):
+        raise ArgumentError(
+            f"{operation}: readout must be a Readout, as residual.readout(bridge) gives it; got a "
+            f"{type(readout).__name__}."
+        )
+    ((name, vectors),) = stream.items()
+    together = {**stream, "readout.weight": readout.weight, "readout.W_U": readout.W_U}
+    check_devices(operation, **together)
+    check_types(operation, **together)
+    if vectors.shape[-1] != len(readout.weight):
+        raise ArgumentError(
+            f"{operation}: {name} must be (..., {len(readout.weight)}) for this readout; got {tuple(vectors.shape)}."
+        )
+
+
+def _finite(operation, logits):
+    """Logits, when they are finite. Looking at them is less work than at every weight of the readout."""
+    if not logits.isfinite().all():
+        raise ArgumentError(
+            f"{operation}: NaN or infinity comes out. The readout holds some, or a stream without length met a norm "
+            "without epsilon."
+        )
+    return logits

@@ -15,10 +15,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from .errors import ArgumentError, TextError
+from .errors import ArgumentError, TextError, check_model, check_whole
+from .files import write_whole
 from .progress import progress
 from .survey import mean_scores, survey_sums, table
-from .texts import pad
+from .texts import check_tokenizer, ids_of, pad
 
 KINDS = [".txt", ".csv", ".jsonl"]
 
@@ -30,7 +31,7 @@ def read_texts(path, column="text"):
     .txt is one text. What cannot be read is yielded as a problem, and the reading goes on.
     Raises TextError when there is no such file, or of no such kind.
     """
-    path = Path(path)
+    path = _path("read_texts", "path", path)
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix in KINDS)
         if not files:
@@ -43,6 +44,12 @@ def read_texts(path, column="text"):
         raise TextError(f"survey: {path.name} is none of {', '.join(KINDS)}.")
     else:
         yield from _rows(path, column)
+
+
+def _path(operation, name, path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"{operation}: {name} must be the path of a file or folder; got {path!r:.60}.")
+    return Path(path)
 
 
 def _whole(file):
@@ -70,34 +77,49 @@ def _rows(file, column):
 
     if file.suffix == ".csv":
         reader = csv.DictReader(lines())
-        if column not in (reader.fieldnames or []):
-            raise TextError(f"survey: {file.name} has the columns {reader.fieldnames}, and not {column!r}.")
+        try:
+            names = reader.fieldnames or []
+        except csv.Error as problem:
+            raise TextError(f"survey: {file.name} is no csv: {problem}.") from problem
+        if column not in names:
+            raise TextError(f"survey: {file.name} has the columns {names}, and not {column!r}. Name its column.")
         begin = reader.line_num + 1
-        for row in reader:
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as problem:
+                row, spoilt[reader.line_num] = {column: None}, str(problem)
+            if row is None:
+                return
             wrong = [spoilt[each] for each in range(begin, reader.line_num + 1) if each in spoilt]
+            if not wrong and row[column] is None:
+                wrong = ["the row is too short"]
             yield f"{file}:{begin}", None if wrong else row[column], wrong[0] if wrong else None
             begin = reader.line_num + 1
-        return
     for number, line in enumerate(lines(), 1):
         text, wrong = line.rstrip("\r\n"), spoilt.get(number)
         if file.suffix == ".jsonl" and not wrong:
             try:
                 text = json.loads(line)[column]
-            except (ValueError, KeyError, TypeError) as problem:
+            except (ValueError, KeyError, TypeError, RecursionError) as problem:
                 wrong = f"{type(problem).__name__}: {problem}"
+            else:
+                wrong = None if isinstance(text, str) else f"it holds a {type(text).__name__}, not a text"
         yield f"{file}:{number}", None if wrong else text, wrong
 
 
 def windows(tokenizer, text, context):
-    """A text's token ids, cut into pieces of `context` tokens; a last piece of one token is left out.
+    """A text's token ids, cut into pieces of `context` tokens, two or more; a last piece of one token is left out.
 
     Raises TextError when fewer than two tokens are left: the first has no other to look at.
     """
+    check_tokenizer("windows", tokenizer)
+    check_whole("windows", 2, context=context)
     if not isinstance(text, str):
-        raise TextError(f"it is a {type(text).__name__}, not a text")
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        raise TextError(f"windows: text is a {type(text).__name__}, not a string.")
+    ids = ids_of("windows", tokenizer, text)
     if len(ids) < 2:
-        raise TextError(f"it has {len(ids)} tokens; a text needs two or more")
+        raise TextError(f"windows: the text has {len(ids)} tokens; two or more are needed.")
     pieces = [ids[start : start + context] for start in range(0, len(ids), context)]
     return [piece for piece in pieces if len(piece) > 1]
 
@@ -109,43 +131,50 @@ class Shards:
     """
 
     def __init__(self, folder, settings):
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = _path("Shards", "folder", folder)
+        try:
+            text = json.dumps(settings, indent=1)
+            settings = dict(json.loads(text))  # as the file will have it: a tuple becomes a list
+        except (TypeError, ValueError) as problem:
+            raise ArgumentError(f"Shards: settings must be a dict that JSON can hold: {problem}.") from problem
         manifest = self.folder / "survey.json"
         try:
-            before = json.loads(manifest.read_text(encoding="utf-8"))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            before = dict(json.loads(manifest.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            _replace(manifest, lambda part: part.write_text(json.dumps(settings, indent=1), encoding="utf-8"))
+            write_whole(manifest, text)
             before = settings
-        if before != settings:
-            changed = [f"{name}: {before.get(name)!r} then, {settings[name]!r} now" for name in settings
-                       if before.get(name) != settings[name]]  # fmt: skip
+        except (OSError, TypeError, ValueError) as problem:
+            raise ArgumentError(
+                f"Shards: the folder {self.folder} cannot be used: {problem}. Delete it, or give another --out."
+            ) from problem
+        changed = [
+            f"{name}: {before.get(name)!r} then, {settings.get(name)!r} now"
+            for name in {**settings, **before}
+            if repr(before.get(name)) != repr(settings.get(name))  # repr: NaN is not equal to itself
+        ]
+        if changed:
             raise ArgumentError(
                 f"survey: {self.folder} holds the shards of another survey ({'; '.join(changed)}). Delete the folder, "
                 "or give another --out."
             )
 
     def path(self, number):
+        check_whole("Shards", 0, number=number)
         return self.folder / f"{number:07}.pt"
 
     def done(self, number):
         return self.path(number).is_file()
 
     def write(self, number, content):
-        _replace(self.path(number), lambda part: torch.save(content, part))
+        write_whole(self.path(number), lambda part: torch.save(content, part))
 
     def read(self, number):
+        path = self.path(number)
         try:
-            return torch.load(self.path(number), weights_only=True)
+            return torch.load(path, weights_only=True)
         except Exception as problem:  # a damaged archive has errors of many kinds
-            raise ArgumentError(f"survey: {self.path(number)} cannot be read. Delete it, and run again.") from problem
-
-
-def _replace(path, write):
-    """Write a file whole or not at all. The part carries the process's number: two may write the same shard."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    write(part)
-    os.replace(part, path)
+            raise ArgumentError(f"survey: the shard {path} cannot be read. Delete it, and run again.") from problem
 
 
 def digest(path):
@@ -153,11 +182,11 @@ def digest(path):
 
     Raises TextError when there is none.
     """
-    found, path = hashlib.blake2b(digest_size=16), Path(path)
+    found, path = hashlib.blake2b(digest_size=16), _path("digest", "path", path)
     if not path.exists():
         raise TextError(f"survey: there is no file or folder {path}.")
     for file in sorted(each for each in path.rglob("*") if each.suffix in KINDS) if path.is_dir() else [path]:
-        found.update(file.name.encode())
+        found.update(f"{file.name}\0{file.stat().st_size}\0".encode())  # else a byte could change from one to the next
         with open(file, "rb") as opened:
             while block := opened.read(2**22):
                 found.update(block)
@@ -166,6 +195,10 @@ def digest(path):
 
 def survey_shard(model, tokenizer, texts, *, context, batch):
     """The sums of one shard. texts: as `read_texts` yields them. Returns a dict of tensors, numbers and strings."""
+    check_model("survey_shard", model)
+    check_tokenizer("survey_shard", tokenizer)
+    check_whole("survey_shard", 2, context=context)
+    check_whole("survey_shard", 1, batch=batch)
     rows, skipped = [], []
     for where, text, wrong in texts:
         try:
@@ -194,6 +227,10 @@ def survey_corpus(model, tokenizer, path, shards, *, column="text", context, bat
 
     Shards that are there already are not done again. Process `rank` of `processes` takes every `processes`-th one.
     """
+    check_whole("survey_corpus", 1, size=size, batch=batch, processes=processes)
+    check_whole("survey_corpus", 0, processes - 1, rank=rank)
+    if not isinstance(shards, Shards):
+        raise ArgumentError(f"survey_corpus: shards must be a Shards(folder, settings); got a {type(shards).__name__}.")
     number = 0
     for shard in progress(_cut(read_texts(path, column), size), "shard"):
         if number % processes == rank and not shards.done(number):
@@ -210,6 +247,9 @@ def reduce(shards, number):
     Returns (table of scores, a head a row, as `survey.table` makes it; dict with texts, tokens and skipped). Raises
     ArgumentError when no text of any shard could be read.
     """
+    if not isinstance(shards, Shards):
+        raise ArgumentError(f"reduce: shards must be a Shards(folder, settings); got a {type(shards).__name__}.")
+    check_whole("reduce", 1, number=number)
     total, sums, counts = {"texts": 0, "tokens": 0, "skipped": []}, 0, 0
     for each in map(shards.read, range(number)):
         total = {name: total[name] + each[name] for name in total}

@@ -1,13 +1,12 @@
 """Every score of every head of a model, over any number of texts."""
 
-import numpy as np
 import torch
 
-from .capture import attention_modules, visit_attention
-from .errors import ArgumentError, check_finite
+from .capture import attention_modules, checked_tokens, visit_attention
+from .errors import ArgumentError, check_devices, check_tensors, checked_array
 from .heads import TARGETS, entropy_shares
 from .progress import progress
-from .texts import checked_batch
+from .texts import checked_batches
 
 SCORES = [*TARGETS, "value_weighted_first_token", "entropy_share"]
 
@@ -27,7 +26,7 @@ def survey(model, batches, *, per_text=False):
     Raises ArgumentError when a text is all padding, padding stands on the left, a pattern holds NaN, or no text is
     given.
     """
-    sums, counts = survey_sums(model, progress(batches, "batch"), per_text=per_text)
+    sums, counts = survey_sums(model, progress(checked_batches("survey", batches), "batch"), per_text=per_text)
     scores = mean_scores(sums, counts)
     return scores if per_text else {name: score[0] for name, score in scores.items()}
 
@@ -41,8 +40,8 @@ def survey_sums(model, batches, *, per_text=False):
     """
     layers = len(attention_modules(model))
     sums, counts = [], []
-    for batch in batches:
-        tokens, mask = (each.to(model.device) for each in checked_batch("survey", batch))
+    for batch in checked_batches("survey", batches):
+        tokens, mask = (each.to(model.device) for each in checked_tokens("survey", model, batch))
         found = _Batch(tokens, mask, layers)
         with visit_attention(model, found.add):
             model.base_model(tokens, attention_mask=mask.long(), use_cache=True)  # no logits: nobody asks for them
@@ -60,6 +59,14 @@ def survey_sums(model, batches, *, per_text=False):
 
 def mean_scores(sums, counts):
     """{name: scores `(text, layer, head)`} from the sums and counts of `survey_sums`, as `survey` gives them."""
+    check_tensors("mean_scores", axes="(text, layer, head, score)", sums=sums)
+    check_tensors("mean_scores", axes="(text, score)", counts=counts)
+    check_devices("mean_scores", sums=sums, counts=counts)
+    if counts.shape != (len(sums), len(SCORES)) or sums.shape[-1] != len(SCORES):
+        raise ArgumentError(
+            f"mean_scores: sums is {tuple(sums.shape)} and counts {tuple(counts.shape)}; both must have the same texts "
+            f"and {len(SCORES)} scores, as survey_sums gives them."
+        )
     scores = {name: sums[..., index] / counts[:, None, None, index] for index, name in enumerate(SCORES)}
     return {name: score for index, (name, score) in enumerate(scores.items()) if counts[:, index].any()}
 
@@ -78,12 +85,13 @@ class _Batch:
     def add(self, layer, pattern, values):
         """pattern: (text, head, query, key); values: (text, head, key, head size)."""
         to_targets = pattern.flatten(2) @ self.targets
+        check_tensors("survey", **{f"the attention of layer {layer}": to_targets})  # NaN anywhere in it is NaN here
         norms = values.norm(dim=-1)
         weighted = pattern[:, :, 1:, 0] * norms[:, :, :1] / (pattern[:, :, 1:] @ norms[..., None])[..., 0]
         rest = torch.stack([weighted, entropy_shares(pattern)[:, :, 1:]], -1)
         rest = torch.where(self.queries[:, None, :, None], rest, 0).sum(2)
         found = torch.cat([to_targets, rest], -1).cpu().double()  # on the CPU: Apple's GPUs have no float64
-        check_finite("survey", f"the attention of layer {layer}", found)
+        check_tensors("survey", **{f"the attention of layer {layer}": found})
         if self.sums is None:
             text, head, score = found.shape
             self.sums = found.new_zeros(text, self.layers, head, score)
@@ -94,6 +102,15 @@ def table(scores):
     """Scores as a table, a row for each head, "layer.head" as its index."""
     import pandas as pd
 
-    layers, heads = np.asarray(next(iter(scores.values()))).shape
+    if not isinstance(scores, dict) or not scores:
+        raise ArgumentError(f"table: scores must be a dict, name -> (layer, head); got {scores!r}.")
+    found = {
+        name: checked_array("table", f"scores[{name!r}]", each, axes="(layer, head)", finite=False)
+        for name, each in scores.items()
+    }
+    shapes = {name: each.shape for name, each in found.items()}
+    if len(set(shapes.values())) > 1:
+        raise ArgumentError(f"table: all scores must be of the same heads, (layer, head); got {shapes}.")
+    layers, heads = next(iter(shapes.values()))
     names = [f"{layer}.{head}" for layer in range(layers) for head in range(heads)]
-    return pd.DataFrame({name: np.asarray(value).ravel() for name, value in scores.items()}, index=names)
+    return pd.DataFrame({name: each.ravel() for name, each in found.items()}, index=names)

@@ -1,11 +1,13 @@
 """Texts for the notebooks, and the way from text to tokens and back to something readable."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from .errors import ArgumentError, TextError
+from .errors import ArgumentError, TextError, check_seed, check_tensors, check_whole
+from .hub import checked_name
 
 PASSAGES = Path(__file__).parent / "data" / "passages.txt"
 REVIEWS = Path(__file__).parent / "data" / "reviews.csv"
@@ -58,6 +60,12 @@ PAIRS = {
     ),
 }
 DEFAULT_PAIR = Pair("The capital of France is", "The capital of Italy is", " Paris", " Rome")
+LETTERS = Pair(  # a letter is one token in nearly every vocabulary
+    "The first letter is A. Once more: the first letter is",
+    "The first letter is B. Once more: the first letter is",
+    " A",
+    " B",
+)
 DEFAULT_QUESTION = Question(DEFAULT_PROMPT, " Paris", " London", "The capital of the country is")
 
 
@@ -67,7 +75,7 @@ def prompt_for(name):
     >>> prompt_for("gpt2")
     'The capital of France is'
     """
-    return PROMPTS.get(name, DEFAULT_PROMPT)
+    return PROMPTS.get(checked_name("prompt_for", name), DEFAULT_PROMPT)
 
 
 def question_for(name):
@@ -76,16 +84,21 @@ def question_for(name):
     >>> question_for("gpt2").text, question_for("gpt2").answer
     ('The capital of France is', ' Paris')
     """
-    return QUESTIONS.get(name, DEFAULT_QUESTION)
+    return QUESTIONS.get(checked_name("question_for", name), DEFAULT_QUESTION)
 
 
-def pair_for(name):
+def pair_for(name, tokenizer=None):
     """A Pair that the model called `name` should tell apart.
+
+    tokenizer: when given, a pair whose two texts have equally many tokens in it: letters, if the first choice has not.
 
     >>> pair_for("gpt2").corrupted
     'The capital of Italy is'
     """
-    return PAIRS.get(name, DEFAULT_PAIR)
+    pair = PAIRS.get(checked_name("pair_for", name), DEFAULT_PAIR)
+    if tokenizer is None or encode(tokenizer, pair.clean).shape == encode(tokenizer, pair.corrupted).shape:
+        return pair
+    return LETTERS
 
 
 def encode(tokenizer, text, *, context=None, room=0):
@@ -94,9 +107,11 @@ def encode(tokenizer, text, *, context=None, room=0):
     context: the longest sequence that the model can read; room: how many tokens are to be added to the text.
     Raises TextError when the text is empty, or too long to leave that room.
     """
+    check_tokenizer("encode", tokenizer)
+    check_whole("encode", 0, room=room, context=0 if context is None else context)
     if not isinstance(text, str) or not text.strip():
         raise TextError(f"encode: the text is {text!r}; give at least one word.")
-    tokens = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+    tokens = torch.tensor([ids_of("encode", tokenizer, text)])
     if context is not None and tokens.shape[1] + room > context:
         raise TextError(
             f"encode: the text has {tokens.shape[1]} tokens and {room} more are asked for, but the model reads "
@@ -105,13 +120,37 @@ def encode(tokenizer, text, *, context=None, room=0):
     return tokens
 
 
+def check_tokenizer(operation, tokenizer):
+    """Raise ArgumentError unless it is one."""
+    if not (callable(tokenizer) and hasattr(tokenizer, "decode")):
+        raise ArgumentError(
+            f"{operation}: tokenizer must be what load_model gives beside the model; got a {type(tokenizer).__name__}."
+        )
+
+
+def ids_of(operation, tokenizer, text):
+    """Token ids of a text, a list. Raises TextError for one that cannot be written in UTF-8: half a pair of surrogates,
+    as a file of JSON may hold them."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise TextError(f"{operation}: the text holds no letter, but half of one: {problem}.") from problem
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
 def encode_pair(tokenizer, clean, corrupted, *, context=None):
     """Token ids of two texts that differ in some words, `(1, position)` each, of one length.
 
     Patching puts a vector from one text into the same position of the other, so the positions must agree. Raises
     TextError when the lengths differ, and says from which token on the texts do; also when nothing differs.
     """
-    pair = [encode(tokenizer, text, context=context) for text in (clean, corrupted)]
+    pair = []
+    for name, text in [("clean", clean), ("corrupted", corrupted)]:
+        try:
+            pair.append(encode(tokenizer, text, context=context))
+        except TextError as problem:
+            raise TextError(f"encode_pair: {name}: {problem}") from problem
     if pair[0].shape != pair[1].shape:
         first, second = (token_labels(tokenizer, each[0]) for each in pair)
         same = next(i for i, (a, b) in enumerate(zip([*first, None], [*second, None])) if a != b)
@@ -128,10 +167,26 @@ def encode_pair(tokenizer, clean, corrupted, *, context=None):
 def token_labels(tokenizer, tokens):
     """One readable string a token: '·' for a space that the token begins with, '↵' for a line break.
 
-    tokens: ids, a list or `(position,)`. A token that is part of a character shows as '�'.
+    tokens: ids, a list or `(position,)`. A token that is part of a character shows as '�'. Raises ArgumentError when
+    they are no ids.
     """
+    check_tokenizer("token_labels", tokenizer)
+    tokens = _row("token_labels", "tokens", tokens)
     texts = [tokenizer.decode([int(token)], clean_up_tokenization_spaces=False) for token in tokens]
     return [("·" + text[1:] if text.startswith(" ") else text).replace("\n", "↵") for text in texts]
+
+
+def _row(operation, name, ids):
+    """Token ids, a list or a tensor, as a tensor with one axis."""
+    try:
+        row = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError):
+        row = torch.empty(0, 0)
+    if row.numel() == 0 and row.ndim == 1:
+        return row.long()
+    if row.ndim != 1 or row.dtype not in (torch.int32, torch.int64) or row.is_meta or row.min() < 0:
+        raise ArgumentError(f"{operation}: {name} must be token ids, a list or (position,); got {ids!r:.60}.")
+    return row
 
 
 def passages():
@@ -160,7 +215,10 @@ def load_sentences(name="reviews", *, split="test", column=None):
     """
     import pandas as pd
 
-    path = REVIEWS if name == "reviews" else Path(str(name)).expanduser()
+    name = checked_name("load_sentences", name)
+    if column is not None and not isinstance(column, str):
+        raise TextError(f"load_sentences: column must be the name of one; got {column!r:.60}.")
+    path = REVIEWS if name == "reviews" else _expanded(name)
     kind = path.suffix.lower()
     if path.is_file() and kind not in (".csv", ".txt"):
         raise TextError(f"load_sentences: the file {str(name)!r} is neither .csv nor .txt. Save it as one of them.")
@@ -168,7 +226,8 @@ def load_sentences(name="reviews", *, split="test", column=None):
         if kind == ".txt" and not path.is_dir():
             table = pd.DataFrame({"text": path.read_text(encoding="utf-8-sig").splitlines()})
         elif kind == ".csv" and not path.is_dir():
-            table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")  # "NA" is a word
+            strings = dict.fromkeys([column] if column else TEXT_COLUMNS, str)  # "007" is no number
+            table = pd.read_csv(path, dtype=strings, keep_default_na=False, encoding="utf-8-sig")  # and "NA" a word
         else:
             table = _data_set(str(name), split)
     except FileNotFoundError as problem:
@@ -190,6 +249,16 @@ def load_sentences(name="reviews", *, split="test", column=None):
     if kept.empty:
         raise TextError(f"load_sentences: {str(name)!r} holds no sentence.")
     return kept.assign(text=kept["text"].astype(str).str.strip())
+
+
+def _expanded(name):
+    """A path, with the home folder in place of ~."""
+    try:
+        path = Path(name).expanduser()
+        path.is_file()
+        return path
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise TextError(f"load_sentences: the name {name!r:.60} cannot be looked up: {problem}.") from problem
 
 
 def _data_set(name, split):
@@ -236,12 +305,15 @@ def pad(rows):
             [8, 0, 0]]), tensor([[ True,  True,  True],
             [ True, False, False]]))
     """
+    if isinstance(rows, str) or not isinstance(rows, Iterable):
+        raise ArgumentError(f"pad: rows must be a list of rows of token ids; got a {type(rows).__name__}.")
+    rows = [_row("pad", f"rows[{number}]", row) for number, row in enumerate(rows)]
     lengths = torch.tensor([len(row) for row in rows])
     if len(rows) == 0 or (lengths == 0).any():
-        raise TextError("pad: there is no text, or one without tokens. Leave empty texts out.")
+        raise TextError("pad: rows is empty, or holds one without tokens. Leave empty texts out.")
     tokens = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
     mask = torch.arange(tokens.shape[1]) < lengths[:, None]
-    tokens[mask] = torch.cat([torch.as_tensor(row) for row in rows])
+    tokens[mask] = torch.cat(rows).long()
     return tokens, mask
 
 
@@ -251,8 +323,10 @@ def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
     start: a token id to put in front of every text, such as `tokenizer.bos_token_id`; None adds nothing.
     Raises TextError as `encode` does, and says which text it was; ArgumentError when size is less than 1.
     """
-    if size < 1:
-        raise ArgumentError(f"token_batches: size is {size}; a batch holds 1 text or more.")
+    check_whole("token_batches", 1, size=size)
+    check_whole("token_batches", 0, start=0 if start is None else start)
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise ArgumentError(f"token_batches: texts must be a list of texts; got a {type(texts).__name__}.")
     front, rows = [] if start is None else [start], []
     for number, text in enumerate(texts):
         try:
@@ -268,6 +342,10 @@ def repeated_random_tokens(tokenizer, length, *, sequences=16, start=None, seed=
     Nothing but the repetition can be predicted, from the second token of the second copy on.
     Tokens are drawn evenly from all that are not special ones.
     """
+    check_tokenizer("repeated_random_tokens", tokenizer)
+    check_whole("repeated_random_tokens", 1, length=length, sequences=sequences)
+    check_whole("repeated_random_tokens", 0, start=0 if start is None else start)
+    check_seed("repeated_random_tokens", seed)
     ids = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
     generator = torch.Generator().manual_seed(seed)
     piece = ids[torch.randint(len(ids), (sequences, length), generator=generator)]
@@ -282,23 +360,42 @@ def checked_batch(operation, batch):
     Raises ArgumentError, in the name of `operation`, when it is none, a text is all padding, or padding does not stand
     on the right, where no token can attend to it.
     """
-    pair = batch if isinstance(batch, (tuple, list)) else (batch, torch.ones_like(batch))
-    shapes = [tuple(each.shape) for each in pair]
-    if len(pair) != 2 or len(shapes[0]) != 2 or shapes[0] != shapes[1]:
+    pair = batch if isinstance(batch, (tuple, list)) else (batch, None)
+    if len(pair) != 2:
+        raise ArgumentError(f"{operation}: a batch is (tokens, mask), or tokens alone; got {len(pair)} things.")
+    tokens, mask = pair
+    check_tensors(operation, of="ids", tokens=tokens)
+    if mask is None:
+        mask = torch.ones(tokens.shape, dtype=torch.bool)
+    whole = isinstance(mask, torch.Tensor) and mask.dtype in (torch.int32, torch.int64)
+    check_tensors(operation, of="ids" if whole else "booleans", mask=mask)
+    if tokens.ndim != 2 or tokens.shape != mask.shape:
         raise ArgumentError(
             f"{operation}: tokens and mask must both be (text, position), as token_batches gives them; got "
-            f"{' and '.join(map(str, shapes))}."
+            f"{tuple(tokens.shape)} and {tuple(mask.shape)}."
         )
-    tokens, mask = pair[0], pair[1].bool()
+    if tokens.min() < 0 or (whole and not ((mask == 0) | (mask == 1)).all()):
+        raise ArgumentError(f"{operation}: tokens must be ids, none below 0, and mask 1 for tokens and 0 for padding.")
+    mask = mask.bool().to(tokens.device)
     lengths = mask.sum(1)
     if (lengths == 0).any():
-        raise ArgumentError(f"{operation}: a text is all padding. Leave it out.")
+        raise ArgumentError(f"{operation}: a text is all padding, says the mask. Leave it out.")
     if not torch.equal(mask, torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]):
         raise ArgumentError(
-            f"{operation}: padding must stand on the right, so that no token can attend to it. Set "
-            "tokenizer.padding_side = 'right'."
+            f"{operation}: padding must stand on the right, so that no token can attend to it; mask says "
+            "otherwise. Set tokenizer.padding_side = 'right'."
         )
     return tokens, mask
+
+
+def checked_batches(operation, batches):
+    """The same; ArgumentError when they cannot be gone through one by one."""
+    if isinstance(batches, (str, dict)) or not isinstance(batches, Iterable):
+        raise ArgumentError(
+            f"{operation}: batches must be a list of (tokens, mask), as token_batches gives it; got a "
+            f"{type(batches).__name__}."
+        )
+    return batches
 
 
 def shuffled(batches, seed=0):
@@ -306,11 +403,12 @@ def shuffled(batches, seed=0):
 
     Raises ArgumentError as `checked_batch` does.
     """
+    check_seed("shuffled", seed)
     generator = torch.Generator().manual_seed(seed)
     mixed = []
-    for batch in batches:
+    for batch in checked_batches("shuffled", batches):
         tokens, mask = checked_batch("shuffled", batch)
-        keys = torch.rand(tokens.shape, generator=generator) + (~mask) * 2.0  # padding sorts last
+        keys = torch.rand(tokens.shape, generator=generator).to(mask.device) + (~mask) * 2.0  # padding sorts last
         keys[:, 0] = -1
         mixed.append((tokens.gather(1, keys.argsort(1)), mask))
     return mixed

@@ -9,12 +9,13 @@ import base64
 import hashlib
 import json
 import zlib
+from collections.abc import Iterable
 from importlib import resources
 
 import torch
 from IPython.display import HTML
 
-from .errors import ArgumentError
+from .errors import ArgumentError, check_whole, checked_array
 
 # A white card, because the drawing has dark letters on no ground of its own: it reads the same on a dark page.
 _CARD = "background:white;color:black;padding:1em;max-width:50em"
@@ -66,13 +67,13 @@ def attention_view(tokens, pattern, *, digits=3):
     Raises ArgumentError for a pattern of another shape or with rows that are no weights, for tokens that are not
     strings or not as many as positions, and for other digits.
     """
-    weights = torch.as_tensor(pattern).cpu().double()
-    if weights.ndim != 3 or weights.numel() == 0:
+    weights = torch.as_tensor(checked_array("attention_view", "pattern", pattern, finite=False)).double()
+    if weights.ndim != 3:
         raise ArgumentError(
             f"attention_view: the pattern has the shape {tuple(weights.shape)}; it must be (head, query, key), with "
             "at least one of each. Pick one layer of one text."
         )
-    tokens = list(tokens)
+    tokens = list(tokens) if isinstance(tokens, Iterable) else [tokens]
     if other := [token for token in tokens if not isinstance(token, str)]:
         raise ArgumentError(
             f"attention_view: tokens holds {other[0]!r}; it must be a list of strings. token_labels(tokenizer, ids) "
@@ -85,7 +86,7 @@ def attention_view(tokens, pattern, *, digits=3):
         )
     if not weights.isfinite().all():
         raise ArgumentError(
-            f"attention_view: {int((~weights.isfinite()).sum())} weights are NaN or infinite; all must be finite. "
+            f"attention_view: {int((~weights.isfinite()).sum())} weights are NaN or infinite in pattern. "
             "Look for a division by 0, or for scores that were masked but not yet put through the softmax."
         )
     bad = ((weights.sum(-1) - 1).abs() > 1e-3) | (weights < 0).any(-1)
@@ -93,12 +94,11 @@ def attention_view(tokens, pattern, *, digits=3):
         head, query = bad.nonzero()[0].tolist()
         row = weights[head, query]
         raise ArgumentError(
-            f"attention_view: the row of head {head}, query {query} sums to {row.sum():.4g}, its smallest weight is "
-            f"{row.min():.4g}; a row must sum to 1 with no weight below 0. Give the pattern after the softmax, with "
-            "all its keys."
+            f"attention_view: pattern's row of head {head}, query {query} sums to {row.sum():.4g}, its smallest "
+            f"weight is {row.min():.4g}; a row must sum to 1 with no weight below 0. Give the pattern after the "
+            "softmax, with all its keys."
         )
-    if digits not in range(1, 7):
-        raise ArgumentError(f"attention_view: digits is {digits!r}; it must be a whole number from 1 to 6.")
+    check_whole("attention_view", 1, 6, digits=digits)
 
     scale = 10**digits
     whole = (weights * scale).round().long()

@@ -15,7 +15,19 @@ import numpy as np
 import torch
 
 from .capture import attention_modules, final_norm_name
-from .errors import ArgumentError, ModelError, check_finite
+from .errors import (
+    ArgumentError,
+    ModelError,
+    broadcast,
+    check_devices,
+    check_model,
+    check_seed,
+    check_tensors,
+    check_types,
+    check_whole,
+    checked_array,
+    checked_ids,
+)
 
 
 class HeadWeights(NamedTuple):
@@ -78,6 +90,7 @@ def inventory(model):
     """
     import pandas as pd
 
+    check_model("inventory", model)
     attentions, positions = attention_modules(model), _position_module(model)
     categories, stack = {}, ""
     for name, module in model.named_modules():
@@ -131,6 +144,7 @@ def position_embedding(model):
 
     Raises ModelError for a model without one, such as those that rotate queries and keys.
     """
+    check_model("position_embedding", model)
     module = _position_module(model)
     if module is None:
         raise ModelError(
@@ -147,6 +161,7 @@ def head_weights(model):
     Knows Q, K and V as one block each in a fused matrix (GPT-2), as three matrices (GPT-Neo, Llama and their like) and
     fused head by head (GPT-NeoX). Raises ModelError for other layouts.
     """
+    check_model("head_weights", model)
     config = model.config
     d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = [_cut(model, module, d_head) for module in attention_modules(model)]
@@ -185,18 +200,55 @@ def side_by_side(cut):
 
     For GPT-2 that is `c_attn.weight`.
     """
+    _check_cut("side_by_side", cut)
     return torch.cat([each.transpose(1, 2).flatten(2) for each in cut[:3]], 2)
 
 
 def qk_circuit(cut):
     """W_Q W_K^T of every head as a Circuit, `(layer, head, d_model, d_head)` and its right factor: which token, in the
     stream, looks for which. With grouped queries, keys are repeated for each query that shares them."""
+    _check_cut("qk_circuit", cut)
     return Circuit(cut.W_Q, _for_queries(cut.W_K, cut).mT)
 
 
 def ov_circuit(cut):
     """W_V W_O of every head as a Circuit, like `qk_circuit`: what a token that is looked at writes."""
+    _check_cut("ov_circuit", cut)
     return Circuit(_for_queries(cut.W_V, cut), cut.W_O)
+
+
+def _check_cut(operation, cut):
+    """Shapes only: to put numbers beside each other is right whatever they are."""
+    if not isinstance(cut, HeadWeights):
+        raise ArgumentError(
+            f"{operation}: cut must be HeadWeights, as head_weights gives them; got a {type(cut).__name__}."
+        )
+    matrices = {f"cut.{name}": each for name, each in cut._asdict().items()}
+    check_tensors(operation, axes="(layer, head, row, column)", finite=False, **matrices)
+    layers, heads, d_model, d_head = cut.W_Q.shape
+    shared = cut.W_K.shape[1]
+    inputs = [(layers, count, d_model, d_head) for count in (heads, shared, shared)]
+    shapes = {name: tuple(each.shape) for name, each in matrices.items()}
+    if heads % shared or list(shapes.values()) != [*inputs, (layers, heads, d_head, d_model)]:
+        raise ArgumentError(f"{operation}: the shapes of cut do not go together, {shapes}; see HeadWeights.")
+
+
+def _check_circuit(operation, axes="...", **circuit):
+    ((name, circuit),) = circuit.items()
+    if not isinstance(circuit, Circuit):
+        raise ArgumentError(
+            f"{operation}: {name} must be a Circuit, as ov_circuit and qk_circuit give them; got a "
+            f"{type(circuit).__name__}."
+        )
+    left, right = circuit
+    factors = {f"{name}.left": left, f"{name}.right": right}
+    check_tensors(operation, of="precise numbers", axes=axes, **factors)
+    check_types(operation, **factors)
+    if left.shape[-1] != right.shape[-2] or not broadcast(left.shape[:-2], right.shape[:-2]):
+        raise ArgumentError(
+            f"{operation}: {name} has a left factor {tuple(left.shape)} and a right one {tuple(right.shape)}; there is "
+            "no product of them. They must be (..., n, rank) and (..., rank, m)."
+        )
 
 
 def _for_queries(shared, cut):
@@ -215,17 +267,27 @@ def composition(ov, reads, layer, head, kind):
 
     Raises ArgumentError for another kind, for a head that does not exist, for NaN, and when a circuit is zero.
     """
-    _check("composition", *ov, *reads)
+    _check_circuit("composition", "(layer, head, row, column)", ov=ov)
+    _check_circuit("composition", "(layer, head, row, column)", reads=reads)
+    check_devices("composition", ov=ov.left, reads=reads.left)
+    check_types("composition", ov=ov.left, reads=reads.left)
+    widths = [ov.left.shape[-2], ov.right.shape[-1], reads.left.shape[-2], reads.right.shape[-1]]
+    if len(set(widths)) > 1:
+        raise ArgumentError(f"composition: ov and reads must be of one d_model; they have {widths}.")
     if kind not in ("Q", "K"):
         raise ArgumentError(f"composition: the kind is {kind!r}; it must be 'Q' or 'K'.")
-    if not (0 <= layer < len(reads.left) and 0 <= head < reads.left.shape[1]):
-        raise ArgumentError(f"composition: there is no head {layer}.{head} in {tuple(reads.left.shape[:2])}.")
+    check_whole("composition", 0, layer=layer, head=head)
+    layers, heads = reads.left.shape[:2]
+    if layer >= layers or head >= heads:
+        raise ArgumentError(
+            f"composition: there is no head {layer}.{head}; reads has layer 0 to {layers - 1}, head 0 to {heads - 1}."
+        )
     reader = Circuit(reads.left[layer, head], reads.right[layer, head])
     if kind == "K":
         reader = Circuit(reader.right.mT, reader.left.mT)
     sizes = _size(ov) * _size(reader)
     if (sizes == 0).any():
-        raise ArgumentError("composition: a circuit is zero; nothing is written or read.")
+        raise ArgumentError("composition: a circuit is zero in ov or reads; nothing is written or read.")
     return _size(Circuit(ov.left, ov.right @ reader.left @ reader.right)) / sizes
 
 
@@ -234,8 +296,9 @@ def random_composition(cut, pairs=200, seed=0):
 
     cut: of `head_weights`. Raises ArgumentError for fewer than one pair.
     """
-    if pairs < 1:
-        raise ArgumentError(f"random_composition: pairs is {pairs}; it must be 1 or more.")
+    check_whole("random_composition", 1, pairs=pairs)
+    check_seed("random_composition", seed)
+    _check_cut("random_composition", cut)
     d_model, d_head = cut.W_Q.shape[-2:]
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -259,7 +322,7 @@ def singular_values(circuit):
     >>> singular_values(Circuit(torch.tensor([[3.0, 0], [0, 1], [0, 0]]), torch.tensor([[0.0, 2, 0], [1, 0, 0]])))
     tensor([6., 1.])
     """
-    _check("singular_values", *circuit)
+    _check_circuit("singular_values", "(..., row, column)", circuit=circuit)
     left, right = torch.linalg.qr(circuit.left).R, torch.linalg.qr(circuit.right.mT).R
     return torch.linalg.svdvals(left @ right.mT)
 
@@ -273,7 +336,7 @@ def participation_ratio(singular_values):
     >>> participation_ratio(torch.tensor([[2.0, 2, 2], [5, 0, 0]]))
     tensor([3., 1.])
     """
-    _check("participation_ratio", singular_values)
+    check_tensors("participation_ratio", of="precise numbers", axes="(..., rank)", singular_values=singular_values)
     variances = singular_values.square()
     fourth = variances.square().sum(-1)
     return variances.sum(-1).square() / fourth.clamp_min(torch.finfo(fourth.dtype).tiny)
@@ -291,7 +354,14 @@ def token_ends(model, tokens=None):
     and a number added to all logits changes no probability. The second equals `bridge.W_U` in TransformerLens's
     compatibility numerics. Biases are left out. Raises ModelError for a model without a final norm.
     """
+    check_model("token_ends", model)
+    if model.get_output_embeddings() is None:
+        raise ModelError(f"token_ends: the model, a {type(model).__name__}, has no unembedding.")
     embedding, unembedding = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    check_tensors("token_ends", finite=False, model=embedding)
+    if tokens is not None:
+        check_tensors("token_ends", of="ids", axes="(token,)", tokens=tokens)
+        tokens = checked_ids("token_ends", tokens, len(embedding), tokens.shape, "tokens")
     norm = model.get_submodule(final_norm_name(model))
     ones = torch.ones_like(embedding[0])
     signs = ones.clone()
@@ -304,7 +374,10 @@ def token_ends(model, tokens=None):
         return rows - rows.mean(-1, keepdim=True) if centred else rows
 
     chosen = slice(None) if tokens is None else tokens
-    return embedding[chosen] - embedding.mean(0), (fold(unembedding[chosen]) - fold(unembedding.mean(0))).T
+    ends = embedding[chosen] - embedding.mean(0), (fold(unembedding[chosen]) - fold(unembedding.mean(0))).T
+    for each in ends:
+        check_tensors("token_ends", model=each)
+    return ends
 
 
 def token_eigenvalues(circuit, reads, writes):
@@ -317,8 +390,22 @@ def token_eigenvalues(circuit, reads, writes):
     >>> token_eigenvalues(one, torch.eye(2), torch.eye(2))
     tensor([3.+0.j])
     """
-    _check("token_eigenvalues", *circuit, reads, writes)
+    _check_ends("token_eigenvalues", circuit, reads, writes)
     return torch.linalg.eigvals(circuit.right @ (writes @ reads) @ circuit.left)
+
+
+def _check_ends(operation, circuit, reads, writes):
+    _check_circuit(operation, "(..., row, column)", circuit=circuit)
+    check_tensors(operation, axes="(token, d_model)", reads=reads)
+    check_tensors(operation, axes="(d_model, token)", writes=writes)
+    check_devices(operation, circuit=circuit.left, reads=reads, writes=writes)
+    check_types(operation, circuit=circuit.left, reads=reads, writes=writes)
+    d_model, out = circuit.left.shape[-2], circuit.right.shape[-1]
+    if reads.shape[1] != d_model or writes.shape != (out, len(reads)):
+        raise ArgumentError(
+            f"{operation}: for a circuit ({d_model}, {out}), reads must be (token, {d_model}) and writes ({out}, "
+            f"token), of the same tokens; got {tuple(reads.shape)} and {tuple(writes.shape)}."
+        )
 
 
 def positive_share(eigenvalues):
@@ -331,7 +418,7 @@ def positive_share(eigenvalues):
     >>> positive_share(torch.tensor([[3.0, 1], [3, -1], [-2, -2]]))
     tensor([ 1.0000,  0.5000, -1.0000])
     """
-    _check("positive_share", eigenvalues)
+    check_tensors("positive_share", of="complex numbers", axes="(..., rank)", eigenvalues=eigenvalues)
     sizes = eigenvalues.abs().sum(-1)
     return eigenvalues.sum(-1).real / sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
 
@@ -347,9 +434,9 @@ def own_ranks(circuit, reads, writes, tokens):
     >>> own_ranks(swap, torch.eye(2), torch.eye(2), torch.tensor([0, 1]))
     tensor([1, 1])
     """
-    _check("own_ranks", *circuit, reads, writes)
-    if tokens.min() < 0 or tokens.max() >= len(reads):
-        raise ArgumentError(f"own_ranks: tokens are rows of `reads`, 0 to {len(reads) - 1}; got {tokens.tolist()[:5]}.")
+    _check_ends("own_ranks", circuit, reads, writes)
+    check_tensors("own_ranks", of="ids", axes="(token,)", tokens=tokens)
+    tokens = checked_ids("own_ranks", tokens, len(reads), tokens.shape, "tokens").to(reads.device)
     logits = reads[tokens] @ circuit.left @ (circuit.right @ writes)
     own = logits.gather(-1, tokens[:, None].expand(*logits.shape[:-1], 1))
     return (logits > own).sum(-1)
@@ -365,7 +452,7 @@ def principal_components(rows):
     >>> shares, places[:, 0].round()
     (tensor([1., 0.]), tensor([-2.,  2.]))
     """
-    _check("principal_components", rows)
+    check_tensors("principal_components", of="precise numbers", axes="(row, d_model)", rows=rows)
     if not _differ(rows):
         raise ArgumentError("principal_components: all rows are the same; there is no direction of most variance.")
     left, sizes, right = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
@@ -386,6 +473,7 @@ def sinusoids(positions, d_model):
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],
             [0.8415, 0.5403, 0.0100, 0.9999]])
     """
+    check_whole("sinusoids", 1, positions=positions, d_model=d_model)
     rates = 10000 ** -(torch.arange(0, d_model, 2) / d_model)
     angles = torch.arange(positions)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :d_model]
@@ -401,7 +489,7 @@ def power_spectrum(rows):
     >>> power_spectrum(torch.tensor([[1.0], [0], [-1], [0]]))
     tensor([1., 0.])
     """
-    _check("power_spectrum", rows)
+    check_tensors("power_spectrum", of="precise numbers", axes="(position, d_model)", rows=rows)
     if len(rows) < 2 or not _differ(rows):
         raise ArgumentError(
             "power_spectrum: all rows are the same, or there is one only; nothing varies over positions."
@@ -419,12 +507,11 @@ def normality(values):
     """
     from scipy import special, stats
 
-    _check("normality", torch.as_tensor(values))
-    values = torch.as_tensor(values).detach().cpu().numpy().astype(float).ravel()  # a copy
+    values = checked_array("normality", "values", values).astype(float).ravel()  # a copy
     mean, std = values.mean(), values.std()
-    if len(values) == 0 or values.min() == values.max():
+    if values.min() == values.max():
         raise ArgumentError(
-            f"normality: all {len(values)} numbers are the same; a distribution needs some that differ."
+            f"normality: in values, all {len(values)} numbers are the same; a distribution needs some that differ."
         )
     values -= mean  # in place: a matrix of a large model takes much memory
     values /= std
@@ -446,17 +533,15 @@ def cluster(features, count, method="average"):
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    _check("cluster", torch.as_tensor(features))
-    features = np.asarray(features, dtype=float)
+    features = checked_array("cluster", "features", features, axes="(head, feature)").astype(float)
     if len(features) < 2:
-        raise ArgumentError(f"cluster: there are {len(features)} heads; a tree needs two or more.")
-    if count < 1:
-        raise ArgumentError(f"cluster: count is {count}; there must be 1 cluster or more.")
+        raise ArgumentError(f"cluster: there are {len(features)} heads in features; a tree needs two or more.")
+    check_whole("cluster", 1, count=count)
     spread = features.std(0)
     try:
         links = linkage((features - features.mean(0)) / np.where(spread > 0, spread, 1), method)
-    except ValueError as problem:  # scipy names the methods that it knows
-        raise ArgumentError(f"cluster: {problem}.") from problem
+    except (ValueError, TypeError) as problem:
+        raise ArgumentError(f"cluster: linkage refuses the method {method!r}: {problem}.") from problem
     return links, fcluster(links, count, "maxclust")
 
 
@@ -470,12 +555,14 @@ def agreement(labels, classes, *, groups=None, shuffles=999, seed=0):
     >>> agreement([1, 1, 2, 2], ["a", "a", "b", "b"]).index
     1.0
     """
-    labels, classes = np.asarray(labels), np.asarray(classes)
-    groups = np.zeros(len(classes)) if groups is None else np.asarray(groups)
-    if not len(labels) == len(classes) == len(groups) >= 2 or shuffles < 0:
+    check_whole("agreement", 0, shuffles=shuffles)
+    check_seed("agreement", seed)
+    labels, classes = _names("labels", labels), _names("classes", classes)
+    groups = np.zeros(len(classes)) if groups is None else _names("groups", groups)
+    if not len(labels) == len(classes) == len(groups) >= 2:
         raise ArgumentError(
-            f"agreement: {len(labels)} labels, {len(classes)} classes, {len(groups)} groups and {shuffles} shuffles; "
-            "there must be one of the first three for each of two heads or more, and 0 shuffles or more."
+            f"agreement: {len(labels)} labels, {len(classes)} classes and {len(groups)} groups; there must be one for "
+            "each of two heads or more."
         )
     generator = np.random.default_rng(seed)
     places = [np.flatnonzero(groups == each) for each in np.unique(groups)]
@@ -486,6 +573,20 @@ def agreement(labels, classes, *, groups=None, shuffles=999, seed=0):
     index, *null = _adjusted_rand_index(mixed, labels)
     reached = (np.array(null) >= index - 1e-12).sum()  # equal ones may differ in the last bit
     return Agreement(float(index), np.array(null), float((1 + reached) / (1 + shuffles)))
+
+
+def _names(name, values):
+    """What `agreement` compares, `(head,)`: numbers, strings, or anything that can be sorted and is equal to itself."""
+    try:
+        found = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+        if found.ndim == 1 and (found == found).all():
+            np.unique(found)
+            return found
+    except (TypeError, ValueError, RuntimeError):  # no array, or values that cannot be sorted
+        pass
+    raise ArgumentError(
+        f"agreement: {name} must be a list or array with a name or number for each head; got {values!r}."
+    )
 
 
 def _adjusted_rand_index(many, labels):
@@ -505,7 +606,3 @@ def _adjusted_rand_index(many, labels):
     most = (by_class + by_cluster) / 2
     same = most == by_chance  # both put all heads into one group, or each into its own
     return np.where(same, 1.0, (together - by_chance) / np.where(same, 1, most - by_chance))
-
-
-def _check(operation, *tensors):
-    check_finite(operation, "a tensor", *map(torch.as_tensor, tensors))

@@ -28,6 +28,11 @@ def sizes(low, high):
     return st.integers(low, high)
 
 
+def faults(*names):
+    """None, for good input, in about half of the cases; one of the names in the others."""
+    return st.none() | st.sampled_from(names)
+
+
 def seeded():
     """A torch generator: one number to draw and to shrink instead of one for each entry of a tensor."""
     return st.integers(0, 2**31 - 1).map(torch.Generator().manual_seed)
@@ -58,15 +63,56 @@ SPOILT = {
 }
 
 
-def refused(function, *arguments, naming, **options):
-    """Whether a function refuses these arguments with an error of ours that begins with an operation and names one of
-    `naming`, a string or several. Another error, or none, fails the test."""
+# The same of token ids and of masks. NaN and infinity are floating-point numbers.
+_ALWAYS = {kind: SPOILT[kind] for kind in ["empty", "complex", "other device", "string", "nothing", "list"]}
+IDS = {**_ALWAYS, "numbers": lambda tensor: tensor.double(), "booleans": SPOILT["booleans"]}
+BOOLEANS = {**_ALWAYS, "numbers": lambda tensor: tensor.double(), "whole numbers": SPOILT["whole numbers"]}
+
+
+def without(kinds, *names):
+    """Ways to spoil an argument, without those that are fine for it."""
+    return {kind: spoil for kind, spoil in kinds.items() if kind not in names}
+
+
+def one_spoilt(**wrong):
+    """Draws None, for good input, in half of the cases, and in the others (argument, {what is wrong: how to spoil it}).
+
+    wrong: by argument. All that can be wrong with one is tried: of many faults, three hundred draws would miss some.
+    """
+    return st.sampled_from([None] * len(wrong) + list(wrong.items()))
+
+
+def refuses(fault, function, naming=None, operation=None, **arguments):
+    """Whether a function refuses its arguments when one is spoilt in every way of a fault that `one_spoilt` drew, in
+    the name of `operation`, its own by default, and with the argument's, or `naming`."""
+    name, kinds = fault
+    for kind, spoil in kinds.items():
+        spoilt = {**arguments, name: spoil(arguments[name])}
+        try:
+            refused(function, naming=naming or name, operation=operation or function.__name__, **spoilt)
+        except Exception as problem:
+            raise AssertionError(f"{function.__name__}, {name}: {kind}") from problem
+    return True
+
+
+class _Elsewhere(torch.Tensor):
+    device = torch.device("cuda", 0)
+
+
+def elsewhere(tensor):
+    """A tensor that says that it is on another device, for functions that must see that two are not on one."""
+    return tensor.as_subclass(_Elsewhere)
+
+
+def refused(function, *arguments, naming, operation=r"\w+", **options):
+    """Whether a function refuses these arguments with an error of ours that begins with an operation (a pattern) and
+    names one of `naming`, a string or several. Another error, or none, fails the test."""
     naming = [naming] if isinstance(naming, str) else naming
     try:
         found = function(*arguments, **options)
     except InterpError as problem:
         message = str(problem)
-        assert re.match(r"\w+: ", message), message
+        assert re.match(f"{operation}: ", message), (message, operation)
         assert any(re.search(rf"\b{re.escape(each)}", message) for each in naming), (message, naming)
         return True
     raise AssertionError(f"{function.__name__} gave {found!r}")

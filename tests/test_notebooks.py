@@ -5,9 +5,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from claims import LEDGER, on_twin, section, stated, stored
+from claims import LEDGER, TWIN, ledger, records, stated, stored
 from editions import exercises
-from execution import alt_text
+from execution import alt_text, measure
 from regenerate import PICTURE, picture
 from stored_outputs import same
 
@@ -116,19 +116,26 @@ def test_on_the_untrained_twin_what_was_learned_is_gone(notebook):
 
     This run is the student edition's, so that it also shows that with all exercises blank a notebook runs to its end.
     """
-    twin, blank = on_twin(ROOT / "student" / notebook.path.name)
+    record, blank, problem = measure(ROOT / "student" / notebook.path.name, {"INTERP_UNTRAINED": "1"})
+    assert problem is None
     said = re.findall(r"(?m)^. \d[a-l] .+$", printed(code(blank)))
     assert said == [f"○ {name} not attempted" for name in exercises(notebook)]
-    assert {name: holds for name, (holds, _) in twin.items()} == {
-        name: not learned for name, learned in stated(notebook).items()
+    assert {name: each["mark"] for name, each in record["claims"].items()} == {
+        name: "✗" if learned else "✓" for name, learned in stated(notebook).items()
     }
-    ledger = (ROOT / LEDGER).read_text(encoding="utf-8")
-    wanted = section(notebook.path, twin)
-    start = max(ledger.find(f"\n## {notebook.path.stem}\n"), 0)
-    digest = notebook.metadata["stored_with"]["arithmetic"]
-    assert same(ledger[start : start + len(wanted)], wanted, digest), "CLAIMS.md is stale: run `make claims`"
+    kept = records()[TWIN][notebook.path.stem]["claims"]
+    assert list(kept) == list(record["claims"])
+    for name, each in record["claims"].items():
+        digest = notebook.metadata["stored_with"]["arithmetic"]
+        assert (each["mark"], each["because"]) == (kept[name]["mark"], kept[name]["because"]), f"{name}: `make claims`"
+        assert same(each["value"], kept[name]["value"], digest), f"{name} is stale: run `make claims`"
 
 
-def test_the_ledger_lists_every_notebook_and_nothing_else():
-    headings = re.findall(r"^## (.+)$", (ROOT / LEDGER).read_text(encoding="utf-8"), re.M)
-    assert headings == [path.stem for path in NOTEBOOKS]
+def test_the_ledger_says_what_notebooks_and_records_say():
+    """Every column: a claim that a notebook has lost or gained since a model was run shows here."""
+    assert LEDGER.read_text(encoding="utf-8") == ledger(NOTEBOOKS), "CLAIMS.md is stale: run `make claims`"
+    for name, of in records().items():
+        assert list(of) == [path.stem for path in NOTEBOOKS], name
+        for path in NOTEBOOKS:
+            if not of[path.stem]["stopped"]:
+                assert list(of[path.stem]["claims"]) == list(stated(nbformat.read(path, 4))), (name, path.stem)

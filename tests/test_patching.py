@@ -162,7 +162,10 @@ def test_bad_requests_are_refused(model):
     with pytest.raises(ArgumentError, match="NaN"), replace_heads(model, ["0.0"], lambda *_: torch.nan):
         logits(model)
     for layer in [-1, 3]:
-        with pytest.raises(ArgumentError, match="streams 0 to 2"), replace_stream(model, layer, torch.zeros(32)):
+        with (
+            pytest.raises(ArgumentError, match=f"layer is {layer}; it must be a whole number, from 0 to 2"),
+            replace_stream(model, layer, torch.zeros(32)),
+        ):
             pass
     with (
         pytest.raises(ArgumentError, match=r"no positions \[9\] in a text of 9 tokens"),
@@ -194,7 +197,7 @@ def test_what_does_not_fit_is_refused_in_the_name_of_the_operation(model):
 
 
 def test_metrics_and_sweeps_refuse_what_they_cannot_measure(model):
-    with pytest.raises(ArgumentError, match="one token only"):
+    with pytest.raises(ArgumentError, match="has one only"):
         patching.text_loss(model, torch.tensor([[5]]))
     with pytest.raises(ArgumentError, match="padding must stand on the right"):
         patching.text_loss(model, TOKENS[:1], torch.tensor([[0] + [1] * 8]))
@@ -208,7 +211,7 @@ def test_metrics_and_sweeps_refuse_what_they_cannot_measure(model):
     metric = partial(patching.text_loss, tokens=TOKENS)
     with pytest.raises(ArgumentError, match="no head is named"):
         patching.sweep_heads(model, metric, zeros, heads=[])
-    with pytest.raises(ArgumentError, match="streams are"):
+    with pytest.raises(ArgumentError, match="streams is empty"):
         patching.sweep_stream(model, metric, torch.zeros(0, 2, 9, 32))
 
 

@@ -115,7 +115,7 @@ def test_the_loader_carries_the_installed_bundle():
     [
         (words(4), lambda pattern: pattern[0], r"shape \(4, 4\); it must be \(head, query, key\)"),
         (words(4), lambda pattern: pattern[None], r"shape \(1, 2, 4, 4\)"),
-        ([], lambda pattern: pattern[:, :0, :0], r"shape \(2, 0, 0\)"),
+        ([], lambda pattern: pattern[:, :0, :0], r"pattern .*\(2, 0, 0\)"),
         (words(3), lambda pattern: pattern, "3 tokens, but 4 queries and 4 keys"),
         (words(4), lambda pattern: pattern[:, -1:], "4 tokens, but 1 queries and 4 keys"),
         ([1, 2, 3, 4], lambda pattern: pattern, "tokens holds 1; it must be a list of strings"),

@@ -102,7 +102,7 @@ def test_an_inventory_lists_what_the_model_holds(model, family):
 def test_an_empty_model_of_something_else_is_refused():
     from transformers import T5Config
 
-    with pytest.raises(ModelError, match="T5Config is not the configuration of a causal language model"):
+    with pytest.raises(ModelError, match="T5Config, which is not the configuration of a causal language model"):
         empty_model(T5Config())
 
 
@@ -479,7 +479,7 @@ def test_composition_of_heads_that_do_not_exist_is_refused(model):
     with pytest.raises(ArgumentError, match="'Q' or 'K'"):
         weights.composition(ov, qk, 0, 0, "V")
     for layer, head in [(2, 0), (0, 4), (-1, 0)]:
-        with pytest.raises(ArgumentError, match="there is no head"):
+        with pytest.raises(ArgumentError, match=r"there is no head|layer is -1"):
             weights.composition(ov, qk, layer, head, "K")
 
 
@@ -505,7 +505,7 @@ def test_numbers_that_mean_nothing_are_refused():
         weights.composition(nothing, nothing, 0, 0, "K")
     one = weights.Circuit(draw(4, 2), draw(2, 4))
     for reads, ids in [(torch.full((5, 4), torch.nan), [0]), (draw(5, 4), [5]), (draw(5, 4), [-1])]:
-        with pytest.raises(ArgumentError, match=r"NaN|rows of `reads`"):
+        with pytest.raises(ArgumentError, match=r"NaN|from 0 to 4"):
             weights.own_ranks(one, reads, draw(4, 5), torch.tensor(ids))
     with pytest.raises(ArgumentError, match="1 or more"):
         weights.random_composition(weights.HeadWeights(*[draw(1, 1, 4, 2)] * 4), pairs=0)
@@ -516,5 +516,5 @@ def test_trees_and_agreements_of_nothing_are_refused():
         with pytest.raises(ArgumentError, match="cluster"):
             weights.cluster(draw(5, 2), **bad)
     for labels, shuffles in [([1], 9), ([], 9), ([1, 2], -1)]:
-        with pytest.raises(ArgumentError, match="two heads or more"):
+        with pytest.raises(ArgumentError, match=r"two heads or more|shuffles is -1"):
             weights.agreement(labels, labels, shuffles=shuffles)

@@ -1,25 +1,35 @@
-"""Write CLAIMS.md, all claims on storybook and on its untrained twin: python tools/claims.py NOTEBOOK ..."""
+"""Write CLAIMS.md: the claims on storybook, and on its untrained twin or another model, which is run anew.
 
+python tools/claims.py NOTEBOOK ...                            the untrained twin
+python tools/claims.py --model gpt2 [--name NAME] NOTEBOOK ... another model, with a column called NAME
+"""
+
+import argparse
 import ast
 import json
-import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
-from execution import execute
+from execution import absolute, edition, measure
 
-LEDGER = Path("CLAIMS.md")
+from interp_helpers.files import write_whole
+
+ROOT = Path(__file__).parent.parent
+LEDGER, RECORDS, TWIN = ROOT / "CLAIMS.md", ROOT / "docs" / "claims", "untrained twin"
 HEAD = """\
 # Claims
 
-Made by `make claims`. The main findings of the course are claims, which cells check: a sentence, the number it rests
-on, and whether it holds (✓) or not (✗). The untrained twin has the same configuration and fresh random weights. What
-holds on both needs no training: it follows from the architecture, the tokenizer, the decoding, or a definition. Fresh
-weights are small, so what falls on the twin needed weights that grew: not every such claim is about a skill. And a
-claim that compares storybook with the twin falls there by definition, for the twin is compared with itself.
+Made by `make claims` and `make transfer`. The main findings of the course are claims, which cells check: a sentence,
+the number it rests on, and whether it holds (✓) or not (✗). The untrained twin has storybook's configuration and fresh
+random weights. What holds on both needs no training: it follows from the architecture, the tokenizer, the decoding, or
+a definition. Fresh weights are small, so what falls on the twin needed weights that grew: not every such claim is about
+a skill. And a claim that compares the model with its twin falls there by definition, for the twin is compared with
+itself.
+
+Every other model that was run has a column; a reason, where one is known, stands below the table. nan: there was
+nothing to measure. –: the notebook did not get there.
 """
 
 
@@ -40,41 +50,70 @@ def stored(notebook):
     return re.findall(r"^([✓✗]) (\S+)  (.+)  \[(.+)\]$", "".join(outputs), re.M)
 
 
-def on_twin(path):
-    """Run the notebook at `path` on the untrained twin. Returns ({claim: (holds, value)}, the executed notebook)."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "claims.jsonl"
-        os.environ.update(INTERP_UNTRAINED="1", INTERP_CLAIMS=str(file))
-        try:
-            notebook, _, _ = execute(path)
-        finally:
-            del os.environ["INTERP_UNTRAINED"], os.environ["INTERP_CLAIMS"]
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {each["claim"]: (each["holds"], each["value"]) for each in lines}, notebook
+def records():
+    """{column: {notebook: record}}, the twin's first."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != TWIN, name))}
 
 
-def section(path, twin):
-    """The ledger's lines for one notebook, from its stored outputs and its claims on the twin."""
+def section(path, columns):
+    """The ledger's lines for one notebook, from its stored outputs and the records of other models."""
     notebook = nbformat.read(path, 4)
     learned = stated(notebook)
-    lines = [
-        f"\n## {path.stem}\n",
-        "| claim | sentence | storybook | untrained twin | needs training |",
-        "|---|---|---|---|---|",
-    ]
+    lines = [f"\n## {path.stem}\n", "| claim | sentence | storybook | " + " | ".join(columns) + " | needs training |"]
+    lines.append("|---" * (len(columns) + 4) + "|")
+    reasons = {}
     for mark, name, sentence, value in stored(notebook):
-        holds, number = twin[name]
-        cells = [name, sentence, f"{mark} {value}", f"{'✓' if holds else '✗'} {number:.3g}"]
+        cells = [name, sentence, f"{mark} {value}"]
+        for column, of in columns.items():
+            record = of.get(path.stem, {"claims": {}, "stopped": "not run"})
+            each = record["claims"].get(name)
+            cells.append(f"{each['mark']} {each['value']}" if each else "–")
+            if reason := each["because"] if each else record["stopped"]:
+                reasons.setdefault((reason, name), []).append(column)
         lines.append("| " + " | ".join([*cells, "yes" if learned[name] else "no"]) + " |")
-    return "\n".join(lines) + "\n"
+    notes = [f"- {name} on {', '.join(of)}: {reason}." for (reason, name), of in sorted(reasons.items())]
+    return "\n".join(lines + ([""] if notes else []) + notes) + "\n"
 
 
-def main(paths):
-    text = HEAD + "".join(section(path, on_twin(path)[0]) for path in map(Path, paths))
-    part = LEDGER.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, LEDGER)
+def costs(columns):
+    """What running the other models took, in words; the twin takes what storybook takes."""
+    lines = []
+    for name, of in columns.items():
+        seconds, peaks = ([each[what] for each in of.values() if each[what]] for what in ("seconds", "MiB"))
+        if name != TWIN and seconds:
+            lines.append(
+                f"- {name}: {len(seconds)} notebooks, {sum(seconds)} s, {max(peaks)} MiB in the largest kernel."
+            )
+    return "\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def ledger(paths):
+    """The text of CLAIMS.md, from stored outputs and records alone."""
+    columns = records()
+    return HEAD + costs(columns) + "".join(section(path, columns) for path in paths)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a name or a folder, as load_model takes them; the untrained twin without it")
+    parser.add_argument("--name", help="what its column is called; without it, the last part of the name or path")
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    given = parser.parse_args()
+    if given.model == "storybook":
+        parser.error("storybook's claims are those of the stored outputs; name another model, such as gpt2.")
+    name = given.name or (Path(given.model).name if given.model else TWIN)
+    variables = {"INTERP_MODEL": absolute(given.model)} if given.model else {"INTERP_UNTRAINED": "1"}
+    RECORDS.mkdir(exist_ok=True)
+    found = records().get(name, {})
+    for path in given.notebooks:
+        found[path.stem], _, _ = measure(edition(path, given.model), variables, timeout=7200)
+        held = [each["mark"] for each in found[path.stem]["claims"].values()].count("✓")
+        print(f"{path.stem}: {held} claims hold on {name}. {found[path.stem]['stopped']}".strip(), flush=True)
+        write_whole(RECORDS / f"{name}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write_whole(LEDGER, ledger(sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))))
+    sys.exit(any(each["stopped"] for each in found.values()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

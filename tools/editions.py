@@ -5,12 +5,13 @@ project's rubric between `BEGIN MARK SCHEME` and `END MARK SCHEME`: nbgrader's m
 same edition by itself.
 """
 
-import os
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+
+from interp_helpers.files import write_whole
 
 STUDENT, TABLE = Path("student"), Path("docs/exercises.md")
 STUB = "# YOUR CODE HERE"
@@ -110,9 +111,7 @@ def main(paths):
         if stale.name not in wanted:
             stale.unlink()
     for path in map(Path, paths):
-        part = STUDENT / (path.stem + ".part")
-        nbformat.write(blank(nbformat.read(path, 4)), part)
-        os.replace(part, STUDENT / path.name)
+        write_whole(STUDENT / path.name, nbformat.writes(blank(nbformat.read(path, 4))) + "\n")
     print(f"{len(wanted)} notebooks with blank exercises in {STUDENT}/")
 
 

@@ -1,13 +1,14 @@
 """Execute notebooks in place, and renew README's picture: python tools/regenerate.py notebooks/01_baseline.ipynb ..."""
 
 import base64
-import os
 import sys
 from pathlib import Path
 
 import nbformat
 from arithmetic import fingerprint
 from execution import execute
+
+from interp_helpers.files import write_whole
 
 PICTURE = Path("docs/generation.png")  # in README.md; a figure of notebook 01
 
@@ -25,9 +26,7 @@ def main(paths):
     for path in map(Path, paths):
         notebook, seconds, peak = execute(path)
         notebook.metadata["stored_with"] = {"arithmetic": fingerprint()}
-        part = path.with_suffix(".part")
-        nbformat.write(notebook, part)
-        os.replace(part, path)  # an interruption leaves the old notebook whole
+        write_whole(path, nbformat.writes(notebook) + "\n")  # an interruption leaves the old notebook whole
         if png := picture(notebook):
             PICTURE.parent.mkdir(exist_ok=True)
             PICTURE.write_bytes(png)

@@ -2,16 +2,15 @@
 
 import argparse
 import html
-import json
-import os
 import re
 import sys
 from pathlib import Path
 
 import nbformat
-from execution import execute
-from nbclient.exceptions import CellExecutionError
+from execution import absolute, edition, measure
 from nbconvert import HTMLExporter
+
+from interp_helpers.files import FileError, write_whole
 
 BUILD = Path("build")
 COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]
@@ -26,32 +25,20 @@ def render(notebook, title):
     )
 
 
-def write(path, text):
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def run(path, variables):
     """Execute one notebook with these environment variables, and write its .ipynb and .html.
 
     Returns (row of the table, error or None).
     """
-    claims = BUILD / f"{path.stem}.claims.jsonl"
-    claims.unlink(missing_ok=True)
-    for name in ("INTERP_UNTRAINED", "INTERP_SENTENCES"):
-        os.environ.pop(name, None)
-    os.environ.update(variables, INTERP_CLAIMS=str(claims.resolve()))
-    try:
-        notebook, seconds, peak = execute(path)
-    except CellExecutionError as problem:
+    record, notebook, problem = measure(edition(path, variables["INTERP_MODEL"]), variables)
+    if problem:
         return [path.stem, "", "", "", "failed"], f"{path}: {problem}"
-    write(BUILD / path.name, nbformat.writes(notebook))
-    write(BUILD / f"{path.stem}.html", render(notebook, path.stem))
-    lines = claims.read_text(encoding="utf-8").splitlines() if claims.is_file() else []
-    held = [json.loads(line)["holds"] for line in lines]
+    write_whole(BUILD / path.name, nbformat.writes(notebook))
+    write_whole(BUILD / f"{path.stem}.html", render(notebook, path.stem))
+    held = [each["mark"] for each in record["claims"].values()]
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-    return [path.stem, str(cells), f"{seconds:.1f}", f"{peak:.0f}", f"{sum(held)} of {len(held)}"], None
+    numbers = [str(cells), f"{record['seconds']:.1f}", str(record["MiB"]), f"{held.count('✓')} of {len(held)}"]
+    return [path.stem, *numbers], None
 
 
 def index(rows, title):
@@ -71,11 +58,6 @@ def index(rows, title):
     )
 
 
-def absolute(name):
-    """A name as it is; a path here as a notebook, which runs in a folder of its own, can find it."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
-
-
 def show(row, longest):
     """Print a row of the table as soon as it is known."""
     print(
@@ -93,7 +75,10 @@ def main():
     parser.add_argument("--sentences", help="what load_sentences takes: a csv, a txt, or a data set of the hub")
     parser.add_argument("notebooks", nargs="+", type=Path)
     given = parser.parse_args()
-    BUILD.mkdir(exist_ok=True)
+    try:
+        BUILD.mkdir(exist_ok=True)
+    except OSError as problem:
+        sys.exit(f"run: {BUILD.resolve()} cannot be made: {problem.strerror}. Copy the course to where you may write.")
     variables = {"INTERP_MODEL": absolute(given.model)}
     if given.untrained:
         variables["INTERP_UNTRAINED"] = "1"
@@ -103,12 +88,15 @@ def main():
     longest = max(len(path.stem) for path in given.notebooks)
     show(COLUMNS, longest)
     for path in given.notebooks:
-        row, error = run(path, variables)
+        try:
+            row, error = run(path, variables)
+        except FileError as problem:
+            sys.exit(f"run: {problem}")
         show(row, longest)
         rows.append(row)
         errors += [error] if error else []
     name = given.model + (" (untrained)" if given.untrained else "")
-    write(BUILD / "index.html", index(rows, f"The course on {name}"))
+    write_whole(BUILD / "index.html", index(rows, f"The course on {name}"))
     print(f"Open {(BUILD / 'index.html').resolve()}")
     sys.exit("\n\n".join(errors) or None)
 

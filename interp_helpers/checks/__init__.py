@@ -7,7 +7,7 @@ kernel alone: nothing is stored or sent. Every notebook's checkers are a module 
 import os
 from importlib import import_module
 
-from ..errors import ArgumentError, CheckError
+from ..errors import ArgumentError, CheckError, check_whole
 from .judging import Blank, Wrong, is_blank, shown, watched
 
 # One module a notebook, in their order.
@@ -26,8 +26,7 @@ _results = {}
 
 def checkers(notebook):
     """{exercise: its checker} of a notebook, 1 to 7, in the order of its exercises: {"2a": ..., "2b": ...}."""
-    if notebook not in range(1, len(TOPICS) + 1):
-        raise ArgumentError(f"checks: there are notebooks 1 to {len(TOPICS)}; got {notebook!r}.")
+    check_whole("checks", 1, len(TOPICS), notebook=notebook)
     functions = import_module(f"{__name__}.{TOPICS[notebook - 1]}").CHECKERS
     return {f"{notebook}{letter}": function for letter, function in zip("abcdefghijkl", functions)}
 
@@ -44,7 +43,7 @@ def check(exercise, answer, **context):
     for nbgrader, which counts a cell that raises as failed.
     """
     name = str(exercise)
-    known = checkers(int(name[0])) if name[:1].isdecimal() else {}
+    known = checkers(int(name[0])) if name[:1] in map(str, range(1, len(TOPICS) + 1)) else {}
     if name not in known:
         raise ArgumentError(f"check: there is no exercise {exercise!r}. Exercises are named like '2a'.")
     try:
@@ -76,4 +75,6 @@ def report(notebook):
 
 def title(checker):
     """What an exercise is about: the first line of its checker's docstring, without the full stop."""
+    if not callable(checker) or not (checker.__doc__ or "").strip():
+        raise ArgumentError(f"title: checker must be a function with a docstring; got {checker!r:.60}.")
     return checker.__doc__.strip().splitlines()[0].rstrip(".")
