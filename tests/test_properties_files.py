@@ -350,6 +350,9 @@ def test_survey_corpus_and_reduce(tmp_path):
         else:
             for rank in reversed(range(processes)):
                 number = sharded.survey_corpus(**{**given, "processes": processes}, rank=rank)
+                assert [shards.done(each) for each in range(number)] == [
+                    each % processes >= rank for each in range(number)
+                ], "its share, and no other's"
             assert number == -(-len(texts) // size)
             ids = [tokenizer()(each)["input_ids"] for each in texts]
             rows = [row[i : i + CONTEXT] for row in ids for i in range(0, len(row), CONTEXT) if len(row) > 1]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -171,6 +172,9 @@ def test_token_batches(given, size, start, fault):
     assert rows == [[start] * (start is not None) + tokenizer()(each)["input_ids"] for each in given]
 
 
+FEW = MagicMock(all_special_ids=[0, 2], **{"__len__.return_value": 5})  # a tokenizer with many special tokens
+
+
 @cases(length=sizes(1, 6), sequences=sizes(1, 4), start=st.none() | sizes(0, 9), seed=sizes(0, 2**40),
        fault=faults("length: 0", "sequences: 0", *NO_TOKENIZER, *named(NO_COUNT, "length"), *named(NO_COUNT,
                     "sequences"),
@@ -191,9 +195,10 @@ def test_repeated_random_tokens(length, sequences, start, seed, fault):
     assert front.tolist() == [[start] * (start is not None)] * sequences
     first, second = found[:, front.shape[1] :].split(length, 1)
     assert torch.equal(first, second)
-    assert not set(first.flatten().tolist()) & {0, *tokenizer().all_special_ids}
     assert first.max() < VOCABULARY
     assert torch.equal(found, ih.repeated_random_tokens(**given))
+    few = ih.repeated_random_tokens(FEW, 99, sequences=sequences, seed=seed)
+    assert set(few.flatten().tolist()) == {1, 3, 4}
 
 
 @cases(rows=st.lists(ids, min_size=1, max_size=4), whole=st.booleans(), noise=seeded(),
