@@ -286,3 +286,67 @@ def test_on_the_reviews_every_token_counts_once(storybook):
     norms, mask = attention_output_norms(model, made)
     assert torch.equal(mask.sum(), sum(each.sum() for _, each in made))
     assert (norms[:, mask] > 0).all()
+
+
+def test_by_default_the_first_token_is_left_out_and_positions_end_before_30():
+    values, mask = torch.arange(32.0, dtype=torch.float64)[None, None], torch.ones(1, 32, dtype=torch.bool)
+    assert adjustments.position_rows(values, mask).position.tolist() == list(range(1, 30))
+    rows = adjustments.lag_rows(values, mask)
+    assert rows.names == ["t-1", "t-2"]
+    assert rows.position.tolist() == list(range(3, 32)), (
+        "position 3 is the first with two tokens but the first before it"
+    )
+
+
+def test_a_regression_needs_one_row_more_than_it_has_terms():
+    """Two points always lie on a line; three need not."""
+    y, X = torch.tensor([[1.0, 3, 2]], dtype=torch.float64), torch.arange(3.0, dtype=torch.float64)[None, :, None]
+    rows = adjustments.Rows(y, X, torch.tensor([0, 1, 1]), torch.arange(3), ["position"])
+    assert adjustments.regress(rows).r2[0] == pytest.approx(0.25)  # slope and correlation are one half
+    with pytest.raises(ArgumentError, match="2 rows from 2 sentences"):
+        adjustments.regress(adjustments.Rows(y[:, :2], X[:, :2], rows.sentence[:2], rows.position[:2], rows.names))
+
+
+def test_two_folds_by_hand():
+    """y = x in one sentence and y = 2x in the other; each is predicted from the other."""
+    y = torch.tensor([[0.0, 1, 0, 2]], dtype=torch.float64)
+    X = torch.tensor([0.0, 1, 0, 1], dtype=torch.float64)[None, :, None]
+    rows = adjustments.Rows(y, X, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]), ["position"])
+    assert adjustments.held_out_r2(rows, folds=2)[0] == pytest.approx(1 - (1**2 + 1**2) / (4 * 0.6875))
+
+
+def test_a_hole_in_a_text_is_no_padding_on_the_right():
+    mask = torch.tensor([[True, False, True]])
+    with pytest.raises(ArgumentError, match="padding must stand on the right"):
+        adjustments.mean_by_position(torch.ones(1, 3), mask)
+
+
+def test_one_layer_that_cannot_be_explained_is_enough(measured):
+    rows = adjustments.position_rows(*measured)
+    flat = rows.y.clone()
+    flat[1] = 3
+    for refuse in [adjustments.regress, adjustments.held_out_r2]:
+        with pytest.raises(ArgumentError, match="in one layer all values are the same"):
+            refuse(rows._replace(y=flat))
+        with pytest.raises(ArgumentError, match="never changes"):
+            refuse(rows._replace(y=rows.y[:1], X=torch.ones_like(rows.X[:1])))
+
+
+def test_five_folds_need_five_sentences(measured):
+    values, mask = measured
+    assert adjustments.held_out_r2(adjustments.position_rows(values[:, :5], mask[:5])).shape == (2,)
+    with pytest.raises(ArgumentError, match="from 4 sentences"):
+        adjustments.held_out_r2(adjustments.position_rows(values[:, :4], mask[:4]))
+
+
+def test_values_may_carry_gradients(measured):
+    rows = adjustments.lag_rows(*measured)
+    carrying = rows._replace(y=rows.y.clone().requires_grad_(), X=rows.X.clone().requires_grad_())
+    assert adjustments.regress(carrying).table.equals(adjustments.regress(rows).table)
+    np.testing.assert_array_equal(adjustments.held_out_r2(carrying), adjustments.held_out_r2(rows))
+
+
+def test_no_position_is_before_the_first(measured):
+    with pytest.raises(ArgumentError, match="first is -1"):
+        adjustments.position_rows(*measured, first=-1)
+    assert adjustments.position_rows(*measured, first=0).position.min() == 0

@@ -172,3 +172,32 @@ def test_a_site_that_is_not_found_or_not_called_is_an_error(pair):
         pass
     with pytest.raises(ArgumentError, match="was not called"), record_inputs(model, [final_norm_name(model)]):
         pass
+
+
+def test_one_new_token_is_enough(pair):
+    model, tokenizer = pair
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=1)
+    assert record.tokens.shape == (record.prompt_length + 1,)
+    assert len(record.attentions) == len(record.hidden_states) == len(record.logits) == 1
+
+
+def test_a_record_cannot_be_changed(folders):
+    record = record_generation(*load_model(str(folders["gpt2"]), device="cpu"), PROMPT, max_new_tokens=1)
+    with pytest.raises(AttributeError):
+        record.text = "something else"
+
+
+def test_an_attention_that_gives_its_output_alone_hands_out_no_pattern(folders):
+    from interp_helpers.capture import visit_attention
+
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    model.transformer.h[0].attn.forward = lambda stream, **options: (stream,)
+    with pytest.raises(ModelError, match="no attention pattern"), visit_attention(model, lambda *seen: None):
+        model(torch.zeros(1, 2, dtype=torch.long), use_cache=True)
+
+
+def test_a_penalty_is_finite(folders):
+    model, tokenizer = load_model(str(folders["gpt2"]), device="cpu")
+    for penalty in [float("inf"), float("nan"), "2"]:
+        with pytest.raises(ArgumentError, match="repetition_penalty is"):
+            record_generation(model, tokenizer, PROMPT, repetition_penalty=penalty)

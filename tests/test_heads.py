@@ -164,3 +164,40 @@ def test_missing_scores_and_nan_are_refused():
         heads.classify({**scores, "first_token": torch.full((1, 2), torch.nan)})
     with pytest.raises(ArgumentError, match="values holds NaN"):
         heads.bootstrap_interval([[1.0], [float("nan")]])
+
+
+def test_values_weigh_every_text_and_head_and_some_may_be_zero():
+    pattern, norms = random_pattern(2, 3, 5, 5), torch.rand(2, 3, 5) + 0.1
+    norms[..., 2] = 0
+    found = heads.value_weighted(pattern, norms)
+    for text, head, query in np.ndindex(2, 3, 5):
+        row = pattern[text, head, query] * norms[text, head]
+        torch.testing.assert_close(found[text, head, query], row / row.sum())
+
+
+def test_shapes_that_would_broadcast_to_something_else_are_refused():
+    pattern = random_pattern(2, 3, 3)
+    for shape in [(1, 3), (4, 3, 3)]:
+        with pytest.raises(ArgumentError, match="the axes before must fit"):
+            heads.target_score(pattern, torch.ones(shape, dtype=torch.bool))
+    for shape in [(1,), (4, 3)]:
+        with pytest.raises(ArgumentError, match="a norm for each key"):
+            heads.value_weighted(pattern, torch.ones(shape))
+
+
+def test_a_level_is_a_share():
+    for level in [0, 1, 1.5, "most"]:
+        with pytest.raises(ArgumentError, match="level is"):
+            heads.bootstrap_interval([[1.0], [2.0]], level=level)
+
+
+def test_one_resample_is_a_point_and_none_is_refused():
+    low, high = heads.bootstrap_interval([[1.0], [2.0]], resamples=1)
+    assert low == high
+    with pytest.raises(ArgumentError, match="resamples is 0"):
+        heads.bootstrap_interval([[1.0], [2.0]], resamples=0)
+
+
+def test_no_norm_is_negative():
+    with pytest.raises(ArgumentError, match="must not be negative"):
+        heads.value_weighted(PATTERN, torch.tensor([1.0, -0.5, 1]))

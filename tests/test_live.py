@@ -146,3 +146,63 @@ def test_bad_arguments_are_refused():
     for wrong in [{"steps": 0}, {"every": 0}]:
         with pytest.raises(ArgumentError, match="must be a whole number, 1 or more"):
             next(live.train(model, **wrong))
+
+
+def test_the_task_is_the_one_that_is_described():
+    """64 tokens, in pieces of 8 to 16 that fill a sequence of 32, all drawn: a thousand sequences leave none out."""
+    tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(0), 1000)
+    assert tokens.unique().tolist() == list(range(64))
+    assert lengths.unique().tolist() == list(range(8, 17))
+    assert tokens.shape == (1000, 32)
+
+
+def test_the_longest_piece_leaves_one_token_to_predict():
+    tokens, _ = live.repeated_pieces(torch.Generator().manual_seed(0), 50, (30, 30))
+    assert torch.equal(tokens[:, :2], tokens[:, 30:])
+    with pytest.raises(ArgumentError, match="leave nothing to predict"):
+        live.repeated_pieces(torch.Generator().manual_seed(0), 50, (30, 31))
+
+
+@pytest.mark.parametrize("token", [-1, 64])
+def test_a_token_that_is_none_is_refused(token):
+    with pytest.raises(ArgumentError, match="ids from 0 to 63"):
+        live.AttentionOnly(1)(torch.tensor([[5, token]]))
+
+
+@torch.no_grad()
+def test_without_all_its_heads_a_model_is_a_table_of_tokens_and_positions():
+    model, tokens = live.AttentionOnly(1), some_tokens()
+    found, _ = model(tokens, [(0, head) for head in range(4)])
+    stream = model.W_E[tokens] + model.W_pos[:7]
+    torch.testing.assert_close(found, layer_norm(stream, [live.WIDTH]) @ model.W_U)
+
+
+def test_a_step_is_one_of_adamw_on_32_sequences():
+    """Written out: its first step moves each weight by the rate, against the sign of its gradient, after the decay."""
+    model, by_hand = live.AttentionOnly(1), live.AttentionOnly(1)
+    list(live.train(model, seed=5, steps=1, every=1))
+    tokens, _ = live.repeated_pieces(torch.Generator().manual_seed(5), 32)
+    chances = by_hand(tokens)[0].log_softmax(-1)[:, :-1]
+    (-chances.gather(-1, tokens[:, 1:, None]).mean()).backward()
+    for found, before in zip(model.parameters(), by_hand.parameters()):
+        moved = before.grad / (before.grad.abs() + 1e-8)  # 1e-8: torch's epsilon
+        torch.testing.assert_close(found.data, before.data * (1 - 5e-3 * 0.01) - 5e-3 * moved, atol=1e-9, rtol=0)
+
+
+def test_weights_start_as_described():
+    """Embeddings with standard deviation 1, matrices with one that keeps lengths; two layers unless told otherwise."""
+    model = live.AttentionOnly()
+    assert len(model.W_Q) == 2
+    for weights, wanted in [
+        (model.W_E, 1),
+        (model.W_pos, 1),
+        (model.W_Q, 1 / 8),
+        (model.W_O, 1 / 8),
+        (model.W_U, 1 / 8),
+    ]:
+        assert weights.std().item() == pytest.approx(wanted, rel=0.05)
+
+
+def test_no_sequences_are_refused():
+    with pytest.raises(ArgumentError, match="sequences is 0"):
+        live.repeated_pieces(torch.Generator(), 0)

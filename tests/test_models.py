@@ -246,3 +246,78 @@ def test_an_empty_model_of_numbers_that_do_not_go_together():
         empty_model(GPT2Config(n_embd=10, n_head=3))
     with pytest.raises(ModelError, match="not the configuration of a causal language model"):
         empty_model(type("Other", (BertConfig,), {})())
+
+
+@pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_without_a_device_the_best_one_is_taken(monkeypatch, cuda, mps, best):
+    from interp_helpers.models import _pick_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert _pick_device(None) == torch.device(best)
+    assert _pick_device("cpu") == torch.device("cpu")
+
+
+def test_a_map_of_devices_takes_the_place_of_one(folders):
+    name = str(folders["gpt2"])
+    model, _ = load_model(name, device_map={"": "cpu"})
+    assert not model.training
+    for more in [{"device": "cpu"}, {"untrained": True}]:
+        with pytest.raises(ModelError, match="takes the place of a device"):
+            load_model(name, device_map={"": "cpu"}, **more)
+
+
+def test_loading_leaves_progress_bars_as_they_are(folders):
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    try:
+        for switch, wanted in [(logging.disable_progress_bar, False), (logging.enable_progress_bar, True)]:
+            switch()
+            load_model(str(folders["gpt2"]), device="cpu")
+            assert logging.is_progress_bar_enabled() == wanted
+    finally:
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+
+
+def test_the_twin_is_the_one_that_seed_0_gives(storybook):
+    torch.manual_seed(0)
+    wanted = AutoModelForCausalLM.from_config(storybook[0].config).state_dict()
+    found = load_model("storybook", device="cpu", untrained=True)[0].state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_model_is_proposed_also_without_its_owner():
+    with pytest.raises(ModelError, match=r"Did you mean 'HuggingFaceTB/SmolLM2-135M'\?"):
+        load_model("./smollm2")
+
+
+def test_the_name_of_a_summed_file_may_hold_spaces(folders, tmp_path):
+    folder = copy(folders["gpt2"], tmp_path)
+    (folder / "my own notes.txt").write_text("kept", encoding="utf-8")
+    digest = hashlib.sha256(b"kept").hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  my own notes.txt\n", encoding="utf-8")
+    load_model(str(folder), device="cpu")
+    (folder / "my own notes.txt").write_text("lost", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"my own notes\.txt .* is damaged"):
+        load_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.01])
+def test_looking_ahead_a_little_is_looking_ahead(ahead):
+    from types import SimpleNamespace
+
+    from interp_helpers.models import _check_looks_back
+
+    class Model:
+        device, config = "cpu", SimpleNamespace(vocab_size=8)
+
+        def __call__(self, tokens):
+            logits = torch.nn.functional.one_hot(tokens, 8).float()
+            return SimpleNamespace(logits=logits + ahead * logits.flip(1))
+
+    if ahead:
+        with pytest.raises(ModelError, match="is not causal"):
+            _check_looks_back(Model(), "a model")
+    else:
+        _check_looks_back(Model(), "a model")

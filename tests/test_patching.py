@@ -273,3 +273,36 @@ def test_without_its_induction_head_storybook_gains_less_from_repetition(storybo
     found = patching.sweep_heads(model, partial(patching.repeat_gain, tokens=tokens), zeros, heads=["4.3", "5.0"])
     lost = whole - found.mean(-1)
     assert lost[4, 3] > 3 * lost[5, 0].abs()
+
+
+def test_the_first_position_counted_from_the_end(model):
+    found = []
+    for position in (0, -9):
+        with replace_stream(model, 1, torch.ones(32), position):
+            found.append(logits(model))
+    assert torch.equal(*found)
+    with pytest.raises(ArgumentError, match=r"positions \[-10\]"), replace_stream(model, 1, torch.ones(32), -10):
+        logits(model)
+
+
+def test_metrics_carry_no_gradients(model):
+    """A sweep keeps a number a head, and not the model's activations with it."""
+    twice = torch.tensor([[5, 6, 7, 5, 6, 7]])
+    for found in [
+        patching.text_loss(model, twice),
+        patching.repeat_gain(model, twice),
+        patching.logit_difference(model, twice, 3, 4),
+    ]:
+        assert not found.requires_grad
+
+
+@pytest.mark.parametrize("given", [None, "a word", [[1], [1, 2]]], ids=str)
+def test_a_metric_that_gives_no_number_is_refused(model, given):
+    with pytest.raises(ArgumentError, match="metric must return a number"):
+        patching.sweep_heads(model, lambda model: given, zeros, heads=["0.0"])
+
+
+def test_a_head_that_the_outputs_do_not_have_cannot_be_taken_from_them(model):
+    for outputs, head in [(torch.zeros(2, 3, 8), "0.3"), (torch.zeros(1, 4, 8), "1.0")]:
+        with pytest.raises(ArgumentError, match=f"it lacks {head}"), replace_heads(model, [head], taken_from(outputs)):
+            logits(model)

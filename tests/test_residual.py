@@ -274,3 +274,42 @@ def test_a_cosine_matrix_equals_torch():
     torch.testing.assert_close(
         residual.cosine_matrix(rows), torch.cosine_similarity(rows[:, None], rows, dim=-1), **CLOSE
     )
+
+
+def small_bridge(times=1.0, **changes):
+    """What readout asks of a bridge. Its stream [3, 1] has mean 2 and deviation 1: logits are 0.01 and -0.01."""
+    from types import SimpleNamespace
+
+    logits, cache = times * torch.tensor([[[0.01, -0.01]]]), {("resid_post", 0): torch.tensor([[[3.0, 1]]])}
+    asked = {
+        "ln_final": SimpleNamespace(weight=torch.ones(2), bias=torch.zeros(2)),
+        "cfg": SimpleNamespace(eps=0.0, normalization_type="LN", n_layers=1),
+        "W_U": torch.eye(2) / 100,
+        "b_U": torch.zeros(2),
+        "original_model": "a model",
+        "run_with_cache": lambda tokens: (logits, cache),
+    }
+    return SimpleNamespace(**{**asked, **changes})
+
+
+def test_small_logits_are_compared_by_their_own_size():
+    assert residual.readout(small_bridge()).centred
+    with pytest.raises(ModelError, match="scales or caps"):
+        residual.readout(small_bridge(times=1.05))  # they differ by 0.0005, and by a twentieth
+
+
+def test_a_bridge_without_a_final_norm_is_refused():
+    with pytest.raises(ModelError, match="no final norm"):
+        residual.readout(small_bridge(ln_final=None))
+
+
+def test_parts_of_a_short_stream_must_add_up_as_well():
+    plain = residual.Readout(torch.ones(2), torch.zeros(2), 1e-5, False, torch.eye(2), torch.zeros(2))
+    with pytest.raises(ArgumentError, match="do not sum to the stream"):
+        residual.attribution(torch.tensor([[0.01, 0]]), torch.tensor([0.0105, 0]), plain, 0)
+    assert residual.attribution(torch.zeros(3, 2), torch.zeros(2), plain, 0).tolist() == [0, 0, 0, 0]
+
+
+def test_lengths_are_along_the_last_axis():
+    vectors = torch.tensor([[[3.0, 4], [0, 2]], [[5, 12], [1, 0]], [[0, 0], [8, 6]]])
+    assert residual.norms(vectors).tolist() == [[5, 2], [13, 1], [0, 10]]

@@ -155,3 +155,14 @@ def test_storybook_has_heads_that_the_passages_show(storybook):
     model, tokenizer = storybook
     scores = survey(model, token_batches(tokenizer, passages()[:16], context=128))
     assert scores["previous_token"].max() > 0.5
+
+
+def test_a_score_that_is_missing_stays_missing_in_the_table():
+    found = table({"previous_token": [[0.5, float("nan")]], "induction": [[0.25, 1.0]]})
+    assert found.loc["0.0"].tolist() == [0.5, 0.25]
+    assert np.isnan(found.loc["0.1", "previous_token"])
+
+
+def test_scores_carry_no_gradients(model):
+    """Else the first batch's activations would stay in memory to the last."""
+    assert not any(score.requires_grad for score in survey(model, [torch.arange(6).repeat(1, 2)]).values())

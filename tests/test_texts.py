@@ -201,3 +201,81 @@ def test_shuffling_takes_a_tokenizers_mask_of_integers():
     assert kept.dtype == torch.bool
     assert (mixed[0, 0], mixed[0, 3]) == (9, 3), "the first token and padding stay"
     assert sorted(mixed[0].tolist()) == [1, 2, 3, 9]
+
+
+class Splitting:
+    """A tokenizer of letters or words, which puts a token in front unless it is told not to."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __call__(self, text, add_special_tokens=True, **options):
+        ids = [sum(map(ord, part)) for part in self.split(text)]
+        return {"input_ids": [1, *ids] if add_special_tokens else ids}
+
+    def decode(self, ids, **options):
+        return chr(ids[0])
+
+
+def test_no_token_is_put_in_front():
+    assert encode(Splitting(list), "ab").tolist() == [[97, 98]]
+
+
+def test_a_pair_has_two_texts_of_one_length():
+    from interp_helpers import pair_for
+
+    assert pair_for("gpt2", Splitting(str.split)) == pair_for("gpt2")
+    letters = pair_for("gpt2", Splitting(list))  # France has a letter more than Italy
+    assert letters.clean_answer == " A"
+    assert len(letters.clean) == len(letters.corrupted)
+
+
+@pytest.mark.parametrize("rows", ["ab", 5])
+def test_what_is_no_list_of_rows_is_refused_as_a_whole(rows):
+    with pytest.raises(ArgumentError, match="rows must be a list"):
+        pad(rows)
+    with pytest.raises(ArgumentError, match="batches must be"):
+        shuffled(rows)
+
+
+def test_a_name_of_figures_stays_as_it_is_written(tmp_path):
+    (tmp_path / "a.csv").write_text("text,code\n007,00\n", encoding="utf-8")
+    assert load_sentences(tmp_path / "a.csv")["text"].tolist() == ["007"]
+    assert load_sentences(tmp_path / "a.csv", column="code")["text"].tolist() == ["00"]
+
+
+@pytest.mark.parametrize("more", ["", ",label"])
+def test_of_several_columns_the_one_called_text_is_taken(tmp_path, more):
+    (tmp_path / "a.csv").write_text(f"content,review,text{more}\nnot this,nor this,this one{more}\n", encoding="utf-8")
+    table = load_sentences(tmp_path / "a.csv")
+    assert table["text"].tolist() == ["this one"]
+    assert table.columns.tolist() == ["text", *more.split(",")[1:]]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-of-this-name/a.txt", "~\0"])
+def test_a_name_that_cannot_be_looked_up_is_one_error(name):
+    with pytest.raises(TextError, match="cannot be looked up"):
+        load_sentences(name)
+
+
+def test_ids_are_not_negative(storybook):
+    _, tokenizer = storybook
+    for refuse in [
+        lambda: pad([[5, -1]]),
+        lambda: token_labels(tokenizer, [-1]),
+        lambda: token_batches(tokenizer, ["one"], start=-1),
+        lambda: repeated_random_tokens(tokenizer, 3, start=-1),
+        lambda: checked_batch("here", torch.tensor([[5, -1]])),
+    ]:
+        with pytest.raises(ArgumentError, match=r"-1|below 0"):
+            refuse()
+
+
+def test_nothing_cannot_be_repeated(storybook):
+    for length, sequences in [(0, 1), (1, 0)]:
+        with pytest.raises(ArgumentError, match="is 0"):
+            repeated_random_tokens(storybook[1], length, sequences=sequences)
+
+
+def test_a_batch_holds_eight_texts_unless_told_otherwise(storybook):
+    assert [len(tokens) for tokens, _ in token_batches(storybook[1], ["one"] * 9)] == [8, 1]

@@ -64,7 +64,5 @@ def test_the_ledger_gives_a_cross_its_reason_and_a_dash_to_what_was_not_reached(
         "",
         "- 01.c on tiny: ValueError: empty.",
         "- 01.b on tiny: it has one layer.",
-        "- 01.a on other: not run.",
-        "- 01.b on other: not run.",
-        "- 01.c on other: not run.",
+        "- 01.a, 01.b, 01.c on other: not run.",
     ]

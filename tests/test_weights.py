@@ -518,3 +518,59 @@ def test_trees_and_agreements_of_nothing_are_refused():
     for labels, shuffles in [([1], 9), ([], 9), ([1, 2], -1)]:
         with pytest.raises(ArgumentError, match=r"two heads or more|shuffles is -1"):
             weights.agreement(labels, labels, shuffles=shuffles)
+
+
+def test_another_fused_layout_is_refused():
+    """Falcon's has one key and one value for all queries: cut as GPT-NeoX's, it would give a head of another width."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    config = FalconConfig(
+        vocab_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, multi_query=True,
+        new_decoder_architecture=False,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="layout that is not known"):
+        weights.head_weights(FalconForCausalLM(config))
+
+
+def test_queries_share_keys_evenly_or_are_refused():
+    def cut(shared, width=2):
+        return weights.HeadWeights(draw(1, 4, 8, 2), draw(1, shared, 8, 2), draw(1, shared, 8, width), draw(1, 4, 2, 8))
+
+    assert weights.side_by_side(cut(2)).shape == (1, 8, 4 * 2 + 2 * 2 + 2 * 2)
+    for wrong in [cut(3), cut(2, width=3)]:
+        with pytest.raises(ArgumentError, match="do not go together"):
+            weights.side_by_side(wrong)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[None, 1], [[1], [1, 2]], torch.zeros(2, device="meta"), [1.0, np.nan]],
+    ids=["mixed", "ragged", "meta", "NaN"],
+)
+def test_names_that_cannot_be_compared_are_refused(names):
+    with pytest.raises(ArgumentError, match="labels must be"):
+        weights.agreement(names, [1, 2])
+
+
+def test_circuits_of_streams_of_different_widths_do_not_compose():
+    ov, reads = weights.Circuit(draw(1, 1, 8, 2), draw(1, 1, 2, 8)), weights.Circuit(draw(1, 1, 6, 2), draw(1, 1, 2, 6))
+    with pytest.raises(ArgumentError, match="of one d_model"):
+        weights.composition(ov, reads, 0, 0, "Q")
+
+
+def test_ends_by_hand_for_a_norm_with_small_weights(folders):
+    """An RMSNorm subtracts no mean, however little its weights let through. And nobody is to train the ends."""
+    model, _ = load_model(str(folders["llama"]), device="cpu")
+    model.model.norm.weight.data.fill_(0.1)
+    reads, writes = weights.token_ends(model)
+    rows = model.get_output_embeddings().weight.detach() / 10
+    torch.testing.assert_close(writes, (rows - rows.mean(0)).T, **CLOSE)
+    assert not reads.requires_grad
+    assert not writes.requires_grad
+
+
+def test_the_first_shuffle_is_one_too():
+    labels = np.arange(40) % 2
+    found = weights.agreement(labels, labels, shuffles=1)
+    assert found.index == 1
+    assert abs(found.null.item()) < 0.5

@@ -62,7 +62,7 @@ def section(path, columns):
     learned = stated(notebook)
     lines = [f"\n## {path.stem}\n", "| claim | sentence | storybook | " + " | ".join(columns) + " | needs training |"]
     lines.append("|---" * (len(columns) + 4) + "|")
-    reasons = {}
+    known = {}  # reason -> claim -> columns
     for mark, name, sentence, value in stored(notebook):
         cells = [name, sentence, f"{mark} {value}"]
         for column, of in columns.items():
@@ -70,10 +70,15 @@ def section(path, columns):
             each = record["claims"].get(name)
             cells.append(f"{each['mark']} {each['value']}" if each else "–")
             if reason := each["because"] if each else record["stopped"]:
-                reasons.setdefault((reason, name), []).append(column)
+                known.setdefault(reason, {}).setdefault(name, []).append(column)
         lines.append("| " + " | ".join([*cells, "yes" if learned[name] else "no"]) + " |")
-    notes = [f"- {name} on {', '.join(of)}: {reason}." for (reason, name), of in sorted(reasons.items())]
-    return "\n".join(lines + ([""] if notes else []) + notes) + "\n"
+    for reason, claims in sorted(known.items()):
+        together = {}  # claims that share their columns
+        for name, of in claims.items():
+            where = "all models but storybook" if of == list(columns) else ", ".join(of)
+            together.setdefault(where, []).append(name)
+        lines += [f"- {', '.join(names)} on {where}: {reason}." for where, names in together.items()]
+    return "\n".join(lines).replace("|\n- ", "|\n\n- ") + "\n"
 
 
 def costs(columns):
@@ -82,9 +87,8 @@ def costs(columns):
     for name, of in columns.items():
         seconds, peaks = ([each[what] for each in of.values() if each[what]] for what in ("seconds", "MiB"))
         if name != TWIN and seconds:
-            lines.append(
-                f"- {name}: {len(seconds)} notebooks, {sum(seconds)} s, {max(peaks)} MiB in the largest kernel."
-            )
+            size = f"{sum(seconds) / 60:.0f} minutes, {max(peaks)} MiB in the largest kernel"
+            lines.append(f"- {name}: {len(seconds)} notebooks, {size}.")
     return "\n" + "\n".join(lines) + "\n" if lines else ""
 
 
