@@ -120,3 +120,33 @@ def test_options_are_named_when_an_answer_is_none_of_them():
     assert judging.choose(" Rises", ["rises", "falls"]) == "rises"
     with pytest.raises(judging.Wrong, match="'rises', 'falls'; got 'up'"):
         judging.choose("up", ["rises", "falls"])
+
+
+def test_equal_is_equal_to_a_share_of_the_largest_number():
+    nan, inf = float("nan"), float("inf")
+    for found, wanted, equal in [
+        ([1000.005, 1], [1000, 1], True),
+        ([1000.02, 1], [1000, 1], False),
+        (0.100009, 0.1, True),  # of small numbers, a share of 1
+        (0.100015, 0.1, False),
+        ([nan, 1, inf], [nan, 1, inf], True),
+        ([nan, 1, inf], [nan, 1, -inf], False),
+        ([nan, 1], [0, 1], False),
+    ]:
+        assert judging.same(found, wanted) == equal, (found, wanted)
+
+
+def test_the_largest_difference_is_the_one_that_is_told():
+    with pytest.raises(judging.Wrong, match=r"your answer is 2\.000 where it should be 1\.000 \(at \[0\]\)"):
+        judging.compare([2.0, 5.5], [1.0, 5.0], {}, given="two numbers")
+
+
+def test_small_tensors_are_shown_whole():
+    assert judging.shown(torch.tensor([1.0, 2, 3, 4])) == "tensor([1.000, 2.000, 3.000, 4.000])"
+    assert judging.shown(torch.zeros(5)) == "a tensor of shape (5,)"
+
+
+@pytest.mark.parametrize("notebook", [0, 8, "2"])
+def test_there_are_seven_notebooks(notebook):
+    with pytest.raises(ArgumentError, match="notebook is"):
+        checks.report(notebook)

@@ -321,3 +321,44 @@ def test_looking_ahead_a_little_is_looking_ahead(ahead):
             _check_looks_back(Model(), "a model")
     else:
         _check_looks_back(Model(), "a model")
+
+
+def test_copies_in_other_formats_are_fetched_of_a_data_set_only(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    from interp_helpers import hub
+
+    asked = {}
+
+    def cached(name, *, repo_type, **options):
+        asked[repo_type] = options.get("ignore_patterns")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    for kind in ["model", "dataset"]:
+        found = hub.fetch(
+            "someone/something", kind=kind, patterns=["*"], missing=lambda folder: None, operation="here",
+            bundled="storybook", error=ModelError,
+        )  # fmt: skip
+        assert found == tmp_path
+    assert asked == {"model": ["*/*"], "dataset": None}, "of a model the top folder is enough"
+
+
+def test_a_download_that_breaks_off_is_one_error(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def full(name, *, local_files_only=False, **options):
+        raise LocalEntryNotFoundError("not here") if local_files_only else OSError("no space left")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: None)
+    with pytest.raises(ModelError, match=r"broke off \(OSError: no space left\)"):
+        load_model("someone/something", device="cpu")
+
+
+@pytest.mark.parametrize(("name", "path"), [("gpt2", False), ("a/b", False), ("a/b/c", True), ("./a", True)])
+def test_a_hub_name_has_one_slash_at_most(name, path):
+    from interp_helpers.hub import looks_like_path
+
+    assert looks_like_path(name) == path

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from interp_helpers import plots
+from interp_helpers import ArgumentError, plots
 
 mpl.use("Agg")
 
@@ -122,3 +122,70 @@ def test_lines_are_drawn_afresh(ax):
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["line 0", "line 1"]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("step", "loss", "linear")
     assert plots.lines([0, 1, 10], {"a": [1, 2, 3]}, ax, xlabel="step", ylabel="loss", log=True).get_xscale() == "log"
+
+
+def test_up_is_blue_and_down_is_orange(ax):
+    plots.waterfall([0.5, -0.5, 2, -2], "abcd", ax, ylabel="logit")
+    blue, orange = (mpl.colors.to_rgba(colour) for colour in ["#0072B2", "#D55E00"])
+    assert [bar.get_facecolor() for bar in ax.patches][:4] == [blue, orange, blue, orange]
+
+
+def test_words_of_nine_letters_are_not_cut(ax):
+    plots.heatmap([[0.0, 1.0]], ax, xlabel="", ylabel="", label="", words=[["ninechars", "ten__chars"]])
+    assert [each.get_text() for each in ax.texts] == ["ninechars", "ten__cha…"]
+
+
+def test_an_interval_holds_its_value_and_may_end_at_it(ax):
+    plots.layer_intervals({"a": [[1.0, 1, 3], [2, 1, 2]]}, ax, ylabel="slope")
+    for wrong in [[[0.5, 1.0, 3]], [[4.0, 1, 3]], [[1.0, 0]], [[1.0, 0, 2, 3]]]:
+        with pytest.raises(ArgumentError, match=r"value, low, high, in order|must be"):
+            plots.layer_intervals({"a": wrong}, ax, ylabel="slope")
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [[0, 3, 1.0, 2], [1, 2, 2.0, 3]],  # joins what the same row makes
+        [[0, 1, 1.0, 2], [0, 2, 2.0, 3]],  # joins 0 twice
+        [[0, 1, -1.0, 2], [2, 3, 2.0, 3]],  # nearer than nothing
+    ],
+)
+def test_a_tree_that_is_none_is_refused(ax, links):
+    with pytest.raises(ArgumentError, match="links must be what"):
+        plots.dendrogram(np.array(links), list("abc"), ["broad"] * 3, [], ax)
+
+
+def test_gaps_stay_gaps(ax):
+    gap = [1.0, np.nan, 3.0]
+    plots.lines([0, 1, 2], {"a": gap}, ax, xlabel="", ylabel="")
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), gap)
+    ax.clear()
+    plots.token_bars(gap, "abc", ax, ylabel="")
+    np.testing.assert_array_equal([bar.get_height() for bar in ax.patches], gap)
+
+
+def test_nothing_is_marked_by_a_line(ax):
+    for draw in [
+        lambda: plots.layer_bars({"a": [1.0, 2]}, ax, ylabel=""),
+        lambda: plots.layer_intervals({"a": [[2.0, 1, 3]]}, ax, ylabel=""),
+        lambda: plots.waterfall([2.0, 1], "ab", ax, ylabel=""),
+    ]:
+        ax.clear()
+        draw()
+        assert [0, 0] in [list(line.get_ydata()) for line in ax.lines]
+
+
+def test_a_histogram_needs_bins_and_numbers_that_differ(ax):
+    with pytest.raises(ArgumentError, match="bins is 0"):
+        plots.normal_histogram([1.0, 2], ax, xlabel="", bins=0)
+    with pytest.raises(ArgumentError, match="all alike"):
+        plots.normal_histogram([2.0, 2], ax, xlabel="")
+    plots.normal_histogram([1.0, 3], ax, xlabel="", bins=1)  # their standard deviation is 1
+
+
+def test_no_number_stands_outside_the_whiskers(ax):
+    plots.layer_distributions([range(200)], ax, ylabel="")
+    ends = [line.get_ydata() for line in ax.lines]
+    assert min(each.min() for each in ends if len(each)) == 0
+    assert max(each.max() for each in ends if len(each)) == 199
+    assert [len(line.get_ydata()) for line in ax.lines if line.get_linestyle() == "None"] == [0]

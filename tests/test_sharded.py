@@ -213,3 +213,108 @@ def test_the_manifest_says_what_was_surveyed(folders, corpus, tmp_path):
     corpus.write_text("other", encoding="utf-8")
     with pytest.raises(SystemExit, match="holds the shards of another survey"):
         main(["survey", "--cpu", "--model", str(folders["gpt2"]), "--texts", str(corpus), "--out", str(out)])
+
+
+def test_a_text_is_found_again_where_it_is_said_to_stand(tmp_path):
+    (tmp_path / "a.csv").write_text('id,text\n1,"two\nlines"\n2\n3,last\n', encoding="utf-8")
+    found = [(where.rsplit(":", 1)[1], text, wrong) for where, text, wrong in read_texts(tmp_path / "a.csv")]
+    assert found == [("2", "two\nlines", None), ("4", None, "the row is too short"), ("5", "last", None)]
+    (tmp_path / "b.jsonl").write_text('{"text": "one"}\n{"text": 2}\n', encoding="utf-8")
+    found = [(where.rsplit(":", 1)[1], text, wrong) for where, text, wrong in read_texts(tmp_path / "b.jsonl")]
+    assert found == [("1", "one", None), ("2", None, "it holds a int, not a text")]
+
+
+def test_what_breaks_a_csv_is_reported_or_refused(tmp_path):
+    """A quote that is never closed takes the rest of a file for one field, longer than Python's csv reads."""
+    long = '"' + "x" * 140_000
+    (tmp_path / "row.csv").write_text(f"text\nfirst\n{long}", encoding="utf-8")
+    (first, second) = read_texts(tmp_path / "row.csv")
+    assert (first[1], first[2]) == ("first", None)
+    assert second[1] is None
+    assert second[2]
+    (tmp_path / "head.csv").write_text(long, encoding="utf-8")
+    with pytest.raises(TextError, match=r"head\.csv is no csv"):
+        list(read_texts(tmp_path / "head.csv"))
+
+
+def test_the_first_spoilt_line_of_a_row_is_reported(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'text\n"\xff one\n\xfe two"\nwhole\n')
+    (_, text, wrong), (_, last, _) = read_texts(tmp_path / "a.csv")
+    assert text is None
+    assert "0xff" in wrong
+    assert last == "whole"
+
+
+def test_files_of_a_folder_that_cannot_be_read_are_reported(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    (tmp_path / "b.txt").write_bytes(b"\xff")
+    (tmp_path / "c.txt").write_text("a text", encoding="utf-8")
+    found = list(read_texts(tmp_path))
+    assert [text for _, text, _ in found] == [None, None, "a text"]
+    assert "directory" in found[0][2]
+    assert "0xff" in found[1][2]
+
+
+def test_two_tokens_are_the_least_of_a_text_and_of_a_window(small):
+    model, tokenizer = small
+    assert windows(tokenizer, " the king", 2) == [tokenizer(" the king")["input_ids"]]
+    with pytest.raises(TextError, match="1 token"):
+        windows(tokenizer, " the", 2)
+    for bad in [{"context": 1, "batch": 1}, {"context": 2, "batch": 0}]:
+        with pytest.raises(ArgumentError, match=r"context is 1|batch is 0"):
+            sharded.survey_shard(model, tokenizer, [], **bad)
+    found = sharded.survey_shard(model, tokenizer, [("here", " the king", None)], context=2, batch=1)
+    assert (found["texts"], found["tokens"], found["skipped"]) == (1, 2, [])
+
+
+def test_a_folder_of_shards_is_made_with_those_above_it_and_holds_a_manifest(tmp_path):
+    Shards(tmp_path / "one" / "two", {"a": 1})
+    for settings in [{"a": object()}, 7]:
+        with pytest.raises(ArgumentError, match="settings must be a dict"):
+            Shards(tmp_path / "other", settings)
+    circle = {}
+    circle["itself"] = circle
+    with pytest.raises(ArgumentError, match="settings must be a dict"):
+        Shards(tmp_path / "other", circle)
+    for spoilt in ["{", "7"]:
+        (tmp_path / "one" / "two" / "survey.json").write_text(spoilt, encoding="utf-8")
+        with pytest.raises(ArgumentError, match="cannot be used"):
+            Shards(tmp_path / "one" / "two", {"a": 1})
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ArgumentError, match="cannot be used"):
+        Shards(tmp_path / "file", {"a": 1})
+    with pytest.raises(ArgumentError, match="number is -1"):
+        Shards(tmp_path / "one" / "three", {"a": 1}).done(-1)
+
+
+def test_a_shard_runs_no_code(tmp_path):
+    """A pickle may call any function when it is read; a shard holds tensors, numbers and strings."""
+    shards = Shards(tmp_path / "shards", {})
+    torch.save({"texts": pytest.raises}, shards.path(0))
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        shards.read(0)
+
+
+def test_one_process_takes_64_texts_in_a_shard_unless_told_otherwise(small, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("a b\n" * 64 + "a b c", encoding="utf-8")
+    shards = Shards(tmp_path / "shards", {})
+    assert survey_corpus(*small, path, shards, context=32) == 2
+    assert [shards.read(number)["texts"] for number in range(2)] == [64, 1]
+    _, total = reduce(shards, 2)
+    assert total == {"texts": 65, "tokens": sum(shards.read(number)["tokens"] for number in range(2)), "skipped": []}
+    with pytest.raises(ArgumentError, match="number is 0"):
+        reduce(shards, 0)
+
+
+@pytest.mark.parametrize("bad", [{"size": 0}, {"batch": 0}, {"processes": 0}, {"rank": -1}, {"rank": 1}], ids=str)
+def test_shares_that_are_none_are_refused(small, corpus, tmp_path, bad):
+    with pytest.raises(ArgumentError, match=r"survey_corpus: (size|batch|processes|rank) is"):
+        survey_corpus(*small, corpus, Shards(tmp_path / "shards", {}), context=32, **bad)
+
+
+def test_the_first_text_that_cannot_be_read_is_named(small, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("\nx\n", encoding="utf-8")
+    with pytest.raises(ArgumentError, match=r"the first is .*:1: .*0 tokens"):
+        done(small, path, tmp_path / "shards")

@@ -208,3 +208,17 @@ def test_a_page_without_the_loader_keeps_the_sentence(tmp_path):
     page = dom(exported([attention_view(words(6), causal(2, 6))]), tmp_path)
     assert page.count("views_loader() has run.</div>") == 1
     assert "<canvas" not in page
+
+
+def test_the_row_with_a_negative_weight_is_named():
+    pattern = torch.eye(4)[None].repeat(2, 1, 1)
+    pattern[1, 2] = torch.tensor([-0.5, 0, 1.5, 0])
+    with pytest.raises(ArgumentError, match=r"head 1, query 2 sums to 1, its smallest weight is -0\.5"):
+        attention_view(words(4), pattern)
+
+
+def test_three_decimals_are_kept_and_rows_of_nothing_are_empty():
+    data = sent(attention_view(words(2), torch.tensor([[[1.0, 0], [0.1234, 0.8766]]])))[1]
+    assert (data["scale"], data["weights"]) == (1000, [[[1000], [123, 877]]])
+    even = torch.ones(1, 30, 30) / 30  # no weight is half of a tenth
+    assert sent(attention_view(words(30), even, digits=1))[1]["weights"] == [[[]] * 30]

@@ -80,7 +80,7 @@ TOKENS = {
     "no position": lambda tokens, mask: (tokens[:, :0], mask),
     "one axis": lambda tokens, mask: (tokens[0], mask),
     "three axes": lambda tokens, mask: (tokens[None], mask),
-    "below 0": lambda tokens, mask: (tokens - 9, mask),
+    "below 0": lambda tokens, mask: (-1 - tokens, mask),
     "beyond the vocabulary": lambda tokens, mask: (tokens + VOCABULARY, mask),
     "beyond the context": lambda tokens, mask: (
         tokens.repeat(1, CONTEXT + 1),

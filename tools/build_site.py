@@ -21,7 +21,16 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["site/[!_]*.md", "site/*.rst", "README.md", "CLAIMS.md", "CHANGELOG.md", "docs/*.md", "notebooks/[0-9]*.ipynb"]
+PAGES = [
+    "site/[!_]*.md",
+    "site/*.rst",
+    "README.md",
+    "CLAIMS.md",
+    "BENCHMARKS.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "notebooks/[0-9]*.ipynb",
+]
 PAGES += ["interp_helpers/data/storybook/README.md"]
 PICTURES = ["docs/*.png", "docs/*.svg"]
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
