@@ -1,4 +1,7 @@
-"""Run every benchmark and write BENCHMARKS.md: python benchmarks/bench.py"""
+"""Run every benchmark and write BENCHMARKS.md: python benchmarks/bench.py [start survey interventions adjustments]
+
+With names, only those are run, and the sections of the others stay as they are.
+"""
 
 import datetime
 import sys
@@ -24,15 +27,24 @@ Machine: {machine}.
 """
 
 
+def section(module):
+    """What one module measured, as Markdown; printed as it comes."""
+    text = f"# {module.__name__.capitalize()}\n\n{module.__doc__.strip()}\n"
+    for heading, rows in module.tables().items():
+        text += f"\n## {heading}\n\n{table(rows)}"
+    print(text, flush=True)
+    return text
+
+
 def main():
-    text = HEAD.format(day=datetime.date.today().isoformat(), machine=machine())
-    for module in (start, survey, interventions, adjustments):
-        about = module.__doc__.strip()
-        text += f"\n# {module.__name__.capitalize()}\n\n{about}\n"
-        for heading, rows in module.tables().items():
-            text += f"\n## {heading}\n\n{table(rows)}"
-            print(f"\n{heading}\n{table(rows)}", flush=True)
-    write_whole(ROOT / "BENCHMARKS.md", text)
+    modules = [start, survey, interventions, adjustments]
+    before = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8") if (ROOT / "BENCHMARKS.md").is_file() else ""
+    found = {part.partition("\n")[0]: f"# {part}" for part in before.split("\n# ")[1:]}
+    for module in modules:
+        if module.__name__ in (sys.argv[1:] or [each.__name__ for each in modules]):
+            found[module.__name__.capitalize()] = section(module).rstrip("\n")
+            text = HEAD.format(day=datetime.date.today().isoformat(), machine=machine())
+            write_whole(ROOT / "BENCHMARKS.md", text + "\n" + "\n\n".join(found.values()) + "\n")
 
 
 if __name__ == "__main__":

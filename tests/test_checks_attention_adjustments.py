@@ -443,3 +443,31 @@ def test_4g_needs_enough_sentences(project, capsys):
     names(capsys, "4g", predictors, "cannot be fitted", **few)
     short = {name: values[..., :4] for name, values in project.items()}
     names(capsys, "4g", predictors, "take longer ones", **short)
+
+
+@pytest.mark.parametrize("lengths", [[9, 8, 8, 7], [12, 12, 11, 5, 4, 4, 3, 1], [12] * 3 + [6] * 7])
+def test_4b_says_how_changes_and_means_part(lengths, capsys):
+    """Written out, sentence by sentence. The last position counts that a quarter of the sentences reach."""
+    mask = torch.arange(12) < torch.tensor(lengths)[:, None]
+    logs = torch.randn(2, len(lengths), 12, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    logs = logs.masked_fill(~mask, torch.nan)
+    late = max(place for place in range(12) if sum(length > place for length in lengths) >= len(lengths) / 4)
+    early = late // 3
+
+    def mean(of):
+        return float(np.mean([each.item() for each in of]))
+
+    parts = []
+    for layer in logs:
+        there = [[sentence[place] for sentence in layer if not sentence[place].isnan()] for place in range(12)]
+        steps = [
+            [sentence[place] - sentence[place - 1] for sentence in layer if not sentence[place].isnan()]
+            for place in range(early + 1, late + 1)
+        ]
+        last = [row[length - 1] - row[length - 2] for row, length in zip(layer, lengths) if length > 1]
+        parts.append((mean(there[late]) - mean(there[early]), sum(map(mean, steps)), mean(last)))
+    layer = max(range(2), key=lambda each: abs(parts[each][0] - parts[each][1]))
+    moved, added, last = parts[layer]
+    printed = passes(capsys, "4b", changes, logs=logs, mask=mask)
+    assert f"In layer {layer}, from position {early} to {late}, the means move by {moved:+.3f} " in printed
+    assert f"the changes add up to {added:+.3f}. A sentence's last step is {last:+.3f} on average" in printed

@@ -504,3 +504,25 @@ def test_on_another_model_nothing_crashes(folders, capsys):
     clean, corrupted = repeated[:1], repeated[1:2]
     ends = {"clean": clean, "corrupted": corrupted, "right": 5, "wrong": 6}
     assert says(capsys, "6d", at_position, model=model, names=["0.3", "1.0"], **ends).startswith("✓")
+
+
+def test_6d_has_the_mistakes_that_a_position_allows():
+    """Old values are 0 and new ones are 1, for two texts of five positions and a head of three numbers."""
+    from interp_helpers.checks.causal_tests import _other_positions
+
+    old, new = torch.zeros(2, 5, 3), torch.ones(2, 5, 3)
+
+    def mistakes(position, words):
+        found = _other_positions(old, new[None, None], 0, 0, position)
+        return [value for message, value in found.items() if words in message]
+
+    (zero,) = mistakes(-1, "the other positions are zero")
+    assert zero[:, :, 0].tolist() == [[0, 0, 0, 0, 1]] * 2
+    (behind,) = mistakes(0, "all behind it")
+    (before,) = mistakes(0, "all before it")
+    assert behind.eq(1).all()
+    assert before[:, :, 0].tolist() == [[1, 0, 0, 0, 0]] * 2
+    assert mistakes(-1, "all behind it") == []
+    (text,) = mistakes(-2, "a whole text")
+    assert text[:, 0, 0].tolist() == [1, 0]
+    assert mistakes(-3, "a whole text") == mistakes(2, "a whole text") == [], "there are two texts"
