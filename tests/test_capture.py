@@ -201,3 +201,12 @@ def test_a_penalty_is_finite(folders):
     for penalty in [float("inf"), float("nan"), "2"]:
         with pytest.raises(ArgumentError, match="repetition_penalty is"):
             record_generation(model, tokenizer, PROMPT, repetition_penalty=penalty)
+
+
+def test_a_text_may_fill_the_context_and_no_more(folders):
+    from interp_helpers import attention_outputs
+
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    assert attention_outputs(model, torch.zeros(1, 64, dtype=torch.long)).shape == (2, 1, 64, 32)
+    with pytest.raises(TextError, match="65 positions; the model reads 64 at most"):
+        attention_outputs(model, torch.zeros(1, 65, dtype=torch.long))

@@ -318,3 +318,53 @@ def test_the_first_text_that_cannot_be_read_is_named(small, tmp_path):
     path.write_text("\nx\n", encoding="utf-8")
     with pytest.raises(ArgumentError, match=r"the first is .*:1: .*0 tokens"):
         done(small, path, tmp_path / "shards")
+
+
+def test_the_command_line_writes_the_surveys_table_and_says_what_it_left_out(small, folders, tmp_path, capsys):
+    path, out = tmp_path / "texts.txt", tmp_path / "scores.parquet"
+    path.write_bytes("\n".join(TEXTS[:3]).encode() + b"\n\xff\n")
+    words = ["--model", str(folders["gpt2"]), "--texts", str(path), "--out", str(out)]
+    main(["survey", "--cpu", *words, "--shard", "1", "--batch", "1"])
+    printed = capsys.readouterr()
+    assert "3 texts, " in printed.out
+    assert f", 1 skipped; 8 heads in {out}; processes: 1" in printed.out
+    assert f"skipped {path}:4: " in printed.err
+    wanted = table(survey(small[0], token_batches(small[1], TEXTS[:3], size=1)))
+    np.testing.assert_allclose(pd.read_parquet(out)[wanted.columns], wanted, rtol=0, atol=1e-6)
+
+
+def test_the_command_line_takes_eight_pieces_at_once_and_64_texts_a_shard(folders, corpus, tmp_path):
+    out = tmp_path / "scores.parquet"
+    main(["survey", "--cpu", "--model", str(folders["gpt2"]), "--texts", str(corpus), "--out", str(out)])
+    found = json.loads((tmp_path / "scores.parquet.shards" / "survey.json").read_text())
+    assert (found["batch"], found["shard"]) == (8, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: command"),
+        (["survey"], "required: --texts, --out"),
+        (["survey", "--texts", "a.txt"], "required: --out"),
+        (["survey", "--out", "a.parquet"], "required: --texts"),
+        *((["survey", "--shard", text], f"{text!r} is not a whole number of 1 or more") for text in ["0", "x", "1.5"]),
+    ],
+)
+def test_the_command_line_says_what_is_missing_or_wrong(words, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_spread_model_takes_one_process(folders, corpus, tmp_path, monkeypatch):
+    import accelerate
+
+    words = ["survey", "--cpu", "--model", str(folders["gpt2"]), "--texts", str(corpus), "--device-map", "auto"]
+    main([*words, "--out", str(tmp_path / "one.parquet")])
+    assert (tmp_path / "one.parquet").is_file()
+    for processes in (2, 3):
+        state = type("State", (), {"__init__": lambda self, cpu: None, "num_processes": processes})
+        monkeypatch.setattr(accelerate, "PartialState", state)
+        with pytest.raises(SystemExit, match="takes one process"):
+            main([*words, "--out", str(tmp_path / "two.parquet")])
