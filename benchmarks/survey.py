@@ -104,9 +104,10 @@ def rows(settings):
 def tables():
     """{heading: rows} of all that is measured here."""
     ways = [(way, 10_000, LENGTH, BATCH) for way in ("forward", "survey", "loop", "detect_head")]
-    tokens = [("survey", count, LENGTH, BATCH) for count in (1_000, 10_000, 100_000, 1_000_000)]
-    contexts = [("survey", 20_000, length, BATCH) for length in (32, 64, 128, 256)]
-    batches = [("survey", 20_000, LENGTH, batch) for batch in (1, 4, 16, 64)]
+    pair = ("forward", "survey")
+    tokens = [(way, count, LENGTH, BATCH) for count in (1_000, 10_000, 100_000, 1_000_000) for way in pair]
+    contexts = [(way, 20_000, length, BATCH) for length in (32, 64, 128, 256) for way in pair]
+    batches = [(way, 20_000, LENGTH, batch) for batch in (1, 4, 16, 64) for way in pair]
     return {
         "All scores of all heads, against other ways": list(rows(ways)),
         "Growth with the number of tokens": list(rows(tokens)),

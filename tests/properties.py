@@ -1,5 +1,7 @@
 """What the property tests share: how many cases, arguments that are spoilt in known ways, and who may refuse what."""
 
+import functools
+import math
 import re
 
 import torch
@@ -11,26 +13,47 @@ from interp_helpers import InterpError
 CASES = 300  # of every public function
 
 
+class Faults(tuple):
+    """Names of what can be wrong."""
+
+
+def faults(*names):
+    """For `cases(fault=...)`: None, for good input, in half of the cases; the names share the others evenly."""
+    return Faults(names)
+
+
 def cases(**strategies):
-    """Run a test on CASES draws, the same ones on every run: a failure in CI is one that everybody can repeat."""
-    bounds = settings(
-        max_examples=CASES,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    return lambda test: bounds(given(**strategies)(test))
+    """Run a test on CASES draws or some more, the same on every run: a failure in CI is one that all can repeat."""
+    draws = [(CASES, strategies)]
+    if isinstance(kinds := strategies.get("fault"), Faults):  # drawn by chance, some of many would be missed
+        shares = [(CASES // 2, st.none()), *((math.ceil(CASES / 2 / len(kinds)), st.just(each)) for each in kinds)]
+        draws = [(count, {**strategies, "fault": fault}) for count, fault in shares]
+
+    def bounds(count):
+        return settings(
+            max_examples=count,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+
+    def all_of(test):
+        runs = [bounds(count)(given(**drawn)(test)) for count, drawn in draws]
+
+        @functools.wraps(runs[0])
+        def run(*fixtures, **more):
+            for each in runs:
+                each(*fixtures, **more)
+
+        return run
+
+    return all_of
 
 
 def sizes(low, high):
     return st.integers(low, high)
-
-
-def faults(*names):
-    """None, for good input, in about half of the cases; one of the names in the others."""
-    return st.none() | st.sampled_from(names)
 
 
 def seeded():

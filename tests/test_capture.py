@@ -210,3 +210,66 @@ def test_a_text_may_fill_the_context_and_no_more(folders):
     assert attention_outputs(model, torch.zeros(1, 64, dtype=torch.long)).shape == (2, 1, 64, 32)
     with pytest.raises(TextError, match="65 positions; the model reads 64 at most"):
         attention_outputs(model, torch.zeros(1, 65, dtype=torch.long))
+
+
+def test_attention_is_visited_also_where_one_token_looks_at_all_before_it(folders):
+    """As at the later steps of a generation: fewer queries than keys."""
+    from interp_helpers.capture import visit_attention
+
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    tokens, seen = torch.arange(5)[None], []
+    with torch.no_grad():
+        cache = model(tokens[:, :4], use_cache=True).past_key_values
+        with visit_attention(model, lambda layer, pattern, values: seen.append((pattern.shape, values.shape))):
+            model(tokens[:, 4:], past_key_values=cache, use_cache=True)
+    assert seen == [((1, 4, 1, 5), (1, 4, 5, 8))] * 2
+
+
+def test_the_first_id_that_the_model_lacks_is_refused(folders):
+    from interp_helpers import attention_outputs
+
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    attention_outputs(model, torch.tensor([[5, 8191]]))
+    with pytest.raises(ArgumentError, match="tokens holds 8192; this model's ids go from 0 to 8191"):
+        attention_outputs(model, torch.tensor([[5, 8192]]))
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [[], torch.empty(0, dtype=torch.long), torch.zeros(1, dtype=torch.long, device="meta"), "2", object(), 2**70, [[1], [2, 3]]],
+    ids=lambda given: f"{given!r:.20}",
+)  # fmt: skip
+def test_positions_that_are_none_are_refused(folders, positions):
+    from interp_helpers import replace_stream
+
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    with (
+        pytest.raises(ArgumentError, match="positions are whole numbers, one or more"),
+        replace_stream(model, 0, torch.zeros(1, 1, 32), positions),
+    ):
+        pass
+
+
+def test_a_mean_of_no_texts_is_refused(folders):
+    from interp_helpers import mean_head_outputs
+
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    with pytest.raises(ArgumentError, match="Give at least one batch"):
+        mean_head_outputs(model, [])
+
+
+def test_nothing_takes_the_place_of_anything():
+    """Zeros also where a head brought NaN or infinity; a head is counted from 0 on, never from the end."""
+    from interp_helpers import taken_from, zeros
+
+    assert torch.equal(zeros(torch.tensor([torch.nan, torch.inf, 2.0]), 0, 0), torch.zeros(3))
+    for layer, head in [(0, -1), (-1, 0), (2, 0), (0, 4)]:
+        with pytest.raises(ArgumentError, match=f"it lacks {layer}.{head}"):
+            taken_from(torch.zeros(2, 4, 8))(torch.zeros(1, 3, 8), layer, head)
+
+
+def test_forty_tokens_are_written_unless_told_otherwise(folders):
+    model, tokenizer = load_model(str(folders["gpt2"]), device="cpu")
+    model.generation_config.eos_token_id = None  # it may not end the text
+    record = record_generation(model, tokenizer, PROMPT)
+    assert len(record.tokens) - record.prompt_length == len(record.attentions) == 40

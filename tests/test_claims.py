@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from interp_helpers import ArgumentError, ClaimError, Claims
 
@@ -42,3 +44,24 @@ def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
         ("00.a", 1.0, True, "gpt2", True),
         ("00.b", 2.0, False, "gpt2", True),
     ]
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, 7])
+def test_a_claim_has_a_name_and_a_sentence(blank):
+    for wrong in [{"name": blank, "sentence": "One"}, {"name": "00.a", "sentence": blank}]:
+        with pytest.raises(ArgumentError, match=r"(name|sentence) must be a string"):
+            Claims("gpt2")(**wrong, value=1, holds=True, learned=False)
+
+
+@pytest.mark.parametrize("given", ["False", 1, None, float("nan"), torch.ones(1, dtype=bool), np.array([True])], ids=repr)
+def test_a_verdict_is_true_or_false(given):
+    for wrong in [{"holds": given, "learned": False}, {"holds": True, "learned": given}]:
+        with pytest.raises(ArgumentError, match=r"(holds|learned) of '00\.a' must be True or False"):
+            Claims("gpt2")("00.a", "One", 1, **wrong)
+    Claims("gpt2")("00.a", "One", 1, torch.tensor(True), learned=np.True_)
+
+
+@pytest.mark.parametrize("value", ["7", b"7", "seven", None, [1], torch.ones(2), 1j], ids=repr)
+def test_a_value_is_one_number(value):
+    with pytest.raises(ArgumentError, match=r"the value of '00\.a' must be one number"):
+        Claims("gpt2")("00.a", "One", value, True, learned=False)
