@@ -192,7 +192,7 @@ def class_map(kinds, order, ax):
     _check_ax("class_map", ax)
     order = _check_order("class_map", order, kinds)
     colours, kinds = KIND_COLOURS[: len(order)], np.asarray(kinds)
-    if kinds.ndim != 2:
+    if kinds.ndim != 2 or not kinds.size:
         raise ArgumentError(f"class_map: kinds must be strings (layer, head); got {kinds.shape}.")
     codes = np.vectorize(order.index)(kinds)
     ax.imshow(

@@ -383,7 +383,7 @@ NO_PATTERN = {
     "empty": lambda pattern: pattern[:0], "not square": lambda pattern: pattern[:, :, :-1],
     "NaN": lambda pattern: pattern * torch.nan,
     "scores": lambda pattern: pattern.log(), "rows of 2": lambda pattern: 2 * pattern,
-    "below 0": lambda pattern: 2 - pattern,
+    "below 0": lambda pattern: -pattern,
     "a string": lambda pattern: "a", "nothing": lambda pattern: None, "complex": lambda pattern: pattern + 0j,
     "other device": lambda pattern: pattern.to("meta"),
 }  # fmt: skip
