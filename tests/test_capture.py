@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import interp_helpers
 from interp_helpers import (
     ArgumentError,
     ModelError,
@@ -236,9 +237,17 @@ def test_the_first_id_that_the_model_lacks_is_refused(folders):
 
 @pytest.mark.parametrize(
     "positions",
-    [[], torch.empty(0, dtype=torch.long), torch.zeros(1, dtype=torch.long, device="meta"), "2", object(), 2**70, [[1], [2, 3]]],
-    ids=lambda given: f"{given!r:.20}",
-)  # fmt: skip
+    [
+        [],
+        torch.empty(0, dtype=torch.long),
+        torch.zeros(1, dtype=torch.long, device="meta"),
+        "2",
+        object(),
+        2**70,
+        [[1], [2, 3]],
+    ],
+    ids=lambda given: type(given).__name__,
+)
 def test_positions_that_are_none_are_refused(folders, positions):
     from interp_helpers import replace_stream
 
@@ -273,3 +282,16 @@ def test_forty_tokens_are_written_unless_told_otherwise(folders):
     model.generation_config.eos_token_id = None  # it may not end the text
     record = record_generation(model, tokenizer, PROMPT)
     assert len(record.tokens) - record.prompt_length == len(record.attentions) == 40
+
+
+def test_what_is_recorded_carries_no_gradients(folders):
+    """Else every record would hold on to all that the model computed on the way."""
+    model, tokenizer = load_model(str(folders["gpt2"]), device="cpu")
+    tokens, mask = torch.arange(4)[None], torch.ones(1, 4, dtype=torch.bool)
+    record = record_generation(model, tokenizer, PROMPT, max_new_tokens=2)
+    found = [record.logits, record.scores, *record.attentions, *record.hidden_states]
+    found += [interp_helpers.attention_outputs(model, tokens), interp_helpers.head_outputs(model, tokens)]
+    found += [interp_helpers.read_streams(model, tokens)]
+    found += interp_helpers.attention_output_norms(model, [(tokens, mask)])
+    assert torch.is_grad_enabled()
+    assert not any(each.requires_grad or each.grad_fn for each in found)

@@ -53,7 +53,9 @@ def test_a_claim_has_a_name_and_a_sentence(blank):
             Claims("gpt2")(**wrong, value=1, holds=True, learned=False)
 
 
-@pytest.mark.parametrize("given", ["False", 1, None, float("nan"), torch.ones(1, dtype=bool), np.array([True])], ids=repr)
+@pytest.mark.parametrize(
+    "given", ["False", 1, None, float("nan"), torch.ones(1, dtype=bool), np.array([True])], ids=repr
+)
 def test_a_verdict_is_true_or_false(given):
     for wrong in [{"holds": given, "learned": False}, {"holds": True, "learned": given}]:
         with pytest.raises(ArgumentError, match=r"(holds|learned) of '00\.a' must be True or False"):

@@ -201,3 +201,10 @@ def test_one_resample_is_a_point_and_none_is_refused():
 def test_no_norm_is_negative():
     with pytest.raises(ArgumentError, match="must not be negative"):
         heads.value_weighted(PATTERN, torch.tensor([1.0, -0.5, 1]))
+
+
+def test_the_bootstraps_draws_are_those_of_seed_0_unless_told_otherwise():
+    values = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
+    bounds = np.stack(heads.bootstrap_interval(values))
+    np.testing.assert_array_equal(bounds, np.stack(heads.bootstrap_interval(values, seed=0)))
+    assert not np.array_equal(bounds, np.stack(heads.bootstrap_interval(values, seed=1)))

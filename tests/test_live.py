@@ -206,3 +206,17 @@ def test_weights_start_as_described():
 def test_no_sequences_are_refused():
     with pytest.raises(ArgumentError, match="sequences is 0"):
         live.repeated_pieces(torch.Generator(), 0)
+
+
+def test_what_is_not_said_is_seed_0_and_a_record_every_20_of_400_steps(monkeypatch):
+    assert torch.equal(live.AttentionOnly(1).W_E, live.AttentionOnly(1, seed=0).W_E)
+    first, other = (next(iter(live.train(live.AttentionOnly(1), steps=1, **more))) for more in ({}, {"seed": 0}))
+    assert torch.equal(first["induction"], other["induction"])
+    monkeypatch.setattr(live, "measure", lambda model, **options: {})
+    assert [each["step"] for each in live.train(live.AttentionOnly(1))] == list(range(0, 401, 20))
+
+
+def test_measures_carry_no_gradients():
+    found = live.measure(live.AttentionOnly(1))
+    assert not found["previous_token"].requires_grad
+    assert not found["induction"].requires_grad

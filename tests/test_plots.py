@@ -189,3 +189,9 @@ def test_no_number_stands_outside_the_whiskers(ax):
     assert min(each.min() for each in ends if len(each)) == 0
     assert max(each.max() for each in ends if len(each)) == 199
     assert [len(line.get_ydata()) for line in ax.lines if line.get_linestyle() == "None"] == [0]
+
+
+def test_two_heads_cannot_join_what_they_make(ax):
+    for links in ([[0, 2, 1.0, 2]], [[2, 1, 1.0, 2]]):
+        with pytest.raises(ArgumentError, match="links must be what"):
+            plots.dendrogram(np.array(links), list("ab"), ["broad"] * 2, [], ax)

@@ -313,3 +313,8 @@ def test_parts_of_a_short_stream_must_add_up_as_well():
 def test_lengths_are_along_the_last_axis():
     vectors = torch.tensor([[[3.0, 4], [0, 2]], [[5, 12], [1, 0]], [[0, 0], [8, 6]]])
     assert residual.norms(vectors).tolist() == [[5, 2], [13, 1], [0, 10]]
+
+
+def test_a_norm_without_a_weight_cannot_be_read_out():
+    with pytest.raises(ModelError, match="no final norm with a weight"):
+        residual.readout(small_bridge(ln_final=torch.nn.LayerNorm(4, elementwise_affine=False)))

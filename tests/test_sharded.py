@@ -368,3 +368,28 @@ def test_a_spread_model_takes_one_process(folders, corpus, tmp_path, monkeypatch
         monkeypatch.setattr(accelerate, "PartialState", state)
         with pytest.raises(SystemExit, match="takes one process"):
             main([*words, "--out", str(tmp_path / "two.parquet")])
+
+
+def test_a_model_without_a_limit_is_given_pieces_of_1024_tokens(tmp_path):
+    """Bloom's attention falls with distance, and its configuration states no longest text."""
+    from transformers import AutoTokenizer, BloomConfig, BloomForCausalLM
+
+    from interp_helpers.models import STORYBOOK
+
+    folder, path = tmp_path / "bloom", tmp_path / "texts.txt"
+    BloomForCausalLM(BloomConfig(n_layer=1, n_head=2, hidden_size=8, vocab_size=8192)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(STORYBOOK).save_pretrained(folder)
+    path.write_text("a b\n", encoding="utf-8")
+    main(["survey", "--cpu", "--model", str(folder), "--texts", str(path), "--out", str(tmp_path / "scores.parquet")])
+    assert json.loads((tmp_path / "scores.parquet.shards" / "survey.json").read_text())["context"] == 1024
+
+
+@pytest.mark.parametrize("spread", [[], ["--device-map", "auto"]])
+def test_the_command_line_hands_on_the_map_of_devices_or_a_device(spread, folders, corpus, tmp_path, monkeypatch):
+    from interp_helpers import models
+
+    asked, real = [], models.load_model
+    monkeypatch.setattr(models, "load_model", lambda name, **options: asked.append(options) or real(name, device="cpu"))
+    words = ["survey", "--cpu", "--model", str(folders["gpt2"]), "--texts", str(corpus)]
+    main([*words, "--out", str(tmp_path / "scores.parquet"), *spread])
+    assert asked == [{"device_map": "auto"} if spread else {"device": torch.device("cpu")}]

@@ -279,3 +279,20 @@ def test_nothing_cannot_be_repeated(storybook):
 
 def test_a_batch_holds_eight_texts_unless_told_otherwise(storybook):
     assert [len(tokens) for tokens, _ in token_batches(storybook[1], ["one"] * 9)] == [8, 1]
+
+
+def test_of_several_columns_the_first_one_known_is_called_text(tmp_path):
+    (tmp_path / "a.csv").write_text("content,review\nnot this,this one\n", encoding="utf-8")
+    table = load_sentences(tmp_path / "a.csv")
+    assert table.columns.tolist() == ["text"]
+    assert table["text"].tolist() == ["this one"]
+
+
+def test_random_tokens_are_those_of_seed_0_unless_told_otherwise(storybook):
+    def drawn(**seed):
+        tokens = repeated_random_tokens(storybook[1], 20, sequences=2, **seed)
+        ((mixed, _),) = shuffled([(tokens, torch.ones_like(tokens))], **seed)
+        return torch.stack([tokens, mixed])
+
+    assert torch.equal(drawn(), drawn(seed=0))
+    assert not (drawn() == drawn(seed=1)).all(-1).any()

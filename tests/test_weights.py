@@ -574,3 +574,20 @@ def test_the_first_shuffle_is_one_too():
     found = weights.agreement(labels, labels, shuffles=1)
     assert found.index == 1
     assert abs(found.null.item()) < 0.5
+
+
+def test_chance_is_200_pairs_or_999_shuffles_of_seed_0_unless_told_otherwise(model):
+    cut = weights.head_weights(model)
+    chance = weights.random_composition(cut)
+    assert torch.equal(chance, weights.random_composition(cut, pairs=200, seed=0))
+    assert not torch.equal(chance, weights.random_composition(cut, pairs=200, seed=1))
+    labels, classes = np.arange(40) % 4, np.arange(40) % 5
+    null = weights.agreement(labels, classes).null
+    np.testing.assert_array_equal(null, weights.agreement(labels, classes, shuffles=999, seed=0).null)
+    assert (null != weights.agreement(labels, classes, shuffles=999, seed=1).null).any()
+
+
+def test_weights_that_are_read_carry_no_gradients(model, family):
+    assert not any(each.requires_grad for each in weights.head_weights(model))
+    if family != "llama":
+        assert not weights.position_embedding(model).requires_grad
