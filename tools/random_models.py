@@ -14,9 +14,13 @@ from transformers import (
     GPT2LMHeadModel,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from interp_helpers import load_sentences, passages
@@ -43,6 +47,20 @@ def llama(layers=3, heads=4, **words):
     return LlamaForCausalLM(LlamaConfig(**sizes, **words))
 
 
+THREE_LAYERS = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 64, "intermediate_size": 128}
+
+
+def pythia():
+    """Attention and MLP side by side in each layer, and one matrix that holds Q, K and V head by head."""
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**THREE_LAYERS, max_position_embeddings=256, **WORDS))
+
+
+def qwen3():
+    """Norms on queries and keys, and heads that are wider together than the stream."""
+    sizes = {"num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256}
+    return Qwen3ForCausalLM(Qwen3Config(**THREE_LAYERS, **sizes, **WORDS))
+
+
 def lowercase():
     """A tokenizer without any first or last token, which writes everything in small letters."""
     found = Tokenizer(models.BPE(unk_token="<unk>"))
@@ -63,6 +81,8 @@ MODELS = {  # name -> (how to make the model, how to make its tokenizer)
     "random gpt2": (lambda: gpt2(**FULL), storybooks),
     "random gpt-neo-125M": (gpt_neo, storybooks),
     "random llama": (lambda: llama(**WORDS), storybooks),
+    "random pythia": (pythia, storybooks),
+    "random qwen3": (qwen3, storybooks),
     "random lowercase": (lambda: llama(**LETTERS), lowercase),
     "random one-layer": (lambda: gpt2(n_layer=1, n_head=4, **SMALL), storybooks),
     "random one-head": (lambda: gpt2(n_layer=3, n_head=1, **SMALL), storybooks),
