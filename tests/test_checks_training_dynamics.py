@@ -117,6 +117,11 @@ def range_missing(series, share):
     return (series - series.min()) / (series.max() - series.min()) < share
 
 
+def range_missing_unless_it_begins_at_zero(series, share):
+    way = series / series[-1] if series[0] == 0 else (series - series.min()) / (series.max() - series.min())
+    return way < share
+
+
 def test_7a_takes_right_answers(says):
     for answer in (dated, dated_by_loop):
         assert says("7a", answer).startswith("✓ 7a passed")
@@ -132,6 +137,7 @@ def test_7a_takes_right_answers(says):
         (lambda *given: dated(*given)[::-1], "in the wrong order"),
         (one_late, "begins where the right one ends"),
         (dated_from(range_missing), "from the lowest to the highest"),
+        (dated_from(range_missing_unless_it_begins_at_zero), "from the lowest to the highest"),
         (dated_from(lambda series, share: series < share * series[-1]), "a share of the last value"),
         (
             dated_from(lambda series, share: series < series[0] + share * (series[-1] - series[0])),

@@ -209,6 +209,8 @@ def test_5d_takes_all_right_answers(capsys, read):
         ({"layer": 3, "dimension": 0}, "look among the 10 largest"),
         ({"layer": 6, "dimension": 0}, "no layer 6"),
         ({"layer": 0, "dimension": 256}, "no dimension 256"),
+        ({"layer": 0, "dimension": -1}, "no dimension -1"),
+        ({"layer": -1, "dimension": 0}, "no layer -1"),
         ({"layer": 0.5, "dimension": 1}, "whole numbers"),
         ({"layer": torch.nan, "dimension": 1}, "whole numbers"),
         ({"layer": "first", "dimension": 1}, "the layer should be a number"),
