@@ -281,12 +281,12 @@ def bootstrap_interval(values, level=0.95, resamples=999, seed=0):
     """Interval of the mean over texts, by the percentile bootstrap (Efron 1979).
 
     values: `(text, ...)`. Returns (low, high), each `(...)`.
-    Raises ArgumentError for fewer than two texts, and for NaN (a text without a target).
+    Raises ArgumentError for fewer than two texts or resamples, and for NaN (a text without a target).
     """
     from scipy.stats import bootstrap
 
     values = checked_array("bootstrap_interval", "values", values, axes="(text, ...)")
-    check_whole("bootstrap_interval", 1, resamples=resamples)
+    check_whole("bootstrap_interval", 2, resamples=resamples)
     check_seed("bootstrap_interval", seed)
     if not isinstance(level, (int, float)) or not 0 < level < 1:
         raise ArgumentError(f"bootstrap_interval: level is {level!r}; it must be a share between 0 and 1.")

@@ -337,9 +337,10 @@ def participation_ratio(singular_values):
     tensor([3., 1.])
     """
     check_tensors("participation_ratio", of="precise numbers", axes="(..., rank)", singular_values=singular_values)
-    variances = singular_values.square()
-    fourth = variances.square().sum(-1)
-    return variances.sum(-1).square() / fourth.clamp_min(torch.finfo(fourth.dtype).tiny)
+    tiny = torch.finfo(singular_values.dtype).tiny
+    largest = singular_values.abs().amax(-1, keepdim=True).clamp_min(tiny)
+    variances = (singular_values / largest).square()  # else fourth powers could be 0 or infinite
+    return variances.sum(-1).square() / variances.square().sum(-1).clamp_min(tiny)
 
 
 @torch.no_grad()

@@ -191,11 +191,11 @@ def test_a_level_is_a_share():
             heads.bootstrap_interval([[1.0], [2.0]], level=level)
 
 
-def test_one_resample_is_a_point_and_none_is_refused():
-    low, high = heads.bootstrap_interval([[1.0], [2.0]], resamples=1)
-    assert low == high
-    with pytest.raises(ArgumentError, match="resamples is 0"):
-        heads.bootstrap_interval([[1.0], [2.0]], resamples=0)
+def test_an_interval_needs_two_resamples():
+    low, high = heads.bootstrap_interval([[1.0], [2.0]], resamples=2)
+    assert 1 <= low <= high <= 2
+    with pytest.raises(ArgumentError, match="resamples is 1"):
+        heads.bootstrap_interval([[1.0], [2.0]], resamples=1)
 
 
 def test_no_norm_is_negative():

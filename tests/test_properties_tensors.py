@@ -321,7 +321,7 @@ def test_classify(generator, layers, count, make, fault):
         values={**ARRAYS, "empty": lambda values: values[:0], "one text": lambda values: values[:1], "number": len}
         | {"ragged": lambda values: [[1.0], [2.0, 3.0]], "words": lambda values: ["a", "b"]},
         level={"0": lambda _: 0, "1": lambda _: 1.0, "percent": lambda _: 95, "string": str, "nothing": lambda _: None},
-        resamples={"0": lambda _: 0, "negative": lambda n: -n, "half": lambda _: 0.5, "string": str},
+        resamples={"1": lambda _: 1, "negative": lambda n: -n, "half": lambda _: 0.5, "string": str},
         seed={"negative": lambda _: -1, "string": str, "half": lambda _: 0.5},
     ),
 )
