@@ -127,7 +127,8 @@ def windows(tokenizer, text, context):
 class Shards:
     """The shards of one survey, in a folder beside the file of its scores.
 
-    settings: what the sums depend on, JSON. A folder that was made with others is refused with ArgumentError.
+    settings: what the sums depend on, JSON. A folder that was made with others is refused with ArgumentError, as is
+    by every method a number that is not a whole one of 0 or more.
     """
 
     def __init__(self, folder, settings):
@@ -160,16 +161,20 @@ class Shards:
             )
 
     def path(self, number):
+        """The file of a shard, whether it is there or not."""
         check_whole("Shards", 0, number=number)
         return self.folder / f"{number:07}.pt"
 
     def done(self, number):
+        """Whether a shard is there. It is written whole or not at all."""
         return self.path(number).is_file()
 
     def write(self, number, content):
+        """Write a shard: a dict of tensors, numbers and strings, as `survey_shard` makes it. Raises FileError."""
         write_whole(self.path(number), lambda part: torch.save(content, part))
 
     def read(self, number):
+        """What was written. Raises ArgumentError when the file is gone or damaged."""
         path = self.path(number)
         try:
             return torch.load(path, weights_only=True)

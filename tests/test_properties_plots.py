@@ -71,7 +71,7 @@ NO_LABELS = {
 }
 
 
-def refuses(function, fault, given, spoilt, name, naming=None):
+def wrong_numbers(function, fault, given, spoilt, name, naming=None):
     """Whether the function refuses what `fault` makes of its arguments. spoilt: fault -> what it makes of one."""
     if fault in NO_AX:
         return refused(function, **{**given, "ax": NO_AX[fault]}, naming="ax")
@@ -107,7 +107,7 @@ def test_heatmap(rows, columns, seed, kind, gaps, low, fault):
     elif fault and fault.startswith(("xticks", "yticks")):
         assert wrong_labels(plots.heatmap, fault, given)
     elif fault:
-        assert refuses(plots.heatmap, fault, given, {**NO_NUMBERS, **NO_AXES}, "values")
+        assert wrong_numbers(plots.heatmap, fault, given, {**NO_NUMBERS, **NO_AXES}, "values")
     else:
         ax = plots.heatmap(**{**given, "values": kind(values), "ax": blank()})
         drawn = ax.images[0].get_array()
@@ -133,7 +133,7 @@ def test_generation_map(prompt, steps, seed, kind, fault):
     elif fault and fault.startswith("tokens"):
         assert wrong_labels(plots.generation_map, fault, given)
     elif fault:
-        assert refuses(plots.generation_map, fault, given, {**NO_NUMBERS, **NO_AXES, **NO_GAPS}, "rows")
+        assert wrong_numbers(plots.generation_map, fault, given, {**NO_NUMBERS, **NO_AXES, **NO_GAPS}, "rows")
     else:
         drawn = plots.generation_map(kind(rows), words(keys + 1), blank()).images[0]
         for step in range(steps):
@@ -155,7 +155,7 @@ def test_token_bars(count, seed, kind, fault):
     if fault and fault.startswith("tokens"):
         assert wrong_labels(plots.token_bars, fault, given)
     elif fault:
-        assert refuses(plots.token_bars, fault, given, {**NO_NUMBERS, **NO_AXES}, "values")
+        assert wrong_numbers(plots.token_bars, fault, given, {**NO_NUMBERS, **NO_AXES}, "values")
     else:
         ax = plots.token_bars(**{**given, "values": kind(values), "ax": blank()})
         assert [bar.get_height() for bar in ax.patches] == values.tolist()
@@ -228,7 +228,7 @@ def test_waterfall(count, seed, kind, fault):
     if fault and fault.startswith("names"):
         assert wrong_labels(plots.waterfall, fault, given)
     elif fault:
-        assert refuses(plots.waterfall, fault, given, {**NO_NUMBERS, **NO_AXES, **NO_GAPS}, "values")
+        assert wrong_numbers(plots.waterfall, fault, given, {**NO_NUMBERS, **NO_AXES, **NO_GAPS}, "values")
     else:
         *parts, total = plots.waterfall(**{**given, "values": kind(values), "ax": blank()}).patches
         assert [bar.get_height() for bar in parts] == values.tolist()
@@ -283,7 +283,7 @@ def test_normal_histogram(shape, seed, scale, bins, kind, fault):
         assert refused(plots.normal_histogram, **{**given, "bins": bad}, naming="bins")
     elif fault:
         own = {"all alike": lambda values: values * 0 + 3}
-        assert refuses(plots.normal_histogram, fault, given, {**NO_NUMBERS, **NO_GAPS, **own}, "values")
+        assert wrong_numbers(plots.normal_histogram, fault, given, {**NO_NUMBERS, **NO_GAPS, **own}, "values")
     else:
         ax = plots.normal_histogram(**{**given, "values": kind(values), "ax": blank()})
         bars = ax.patches
@@ -307,7 +307,7 @@ def test_layer_distributions(layers, count, seed, kind, fault):
         spoilt = {**NO_NUMBERS, **NO_AXES, **NO_GAPS}
         if fault == "rows of different lengths":
             spoilt = {fault: lambda rows: [[1.0, 2.0], [1.0]]}
-        assert refuses(plots.layer_distributions, fault, given, spoilt, "rows")
+        assert wrong_numbers(plots.layer_distributions, fault, given, spoilt, "rows")
         return
     ax = plots.layer_distributions(**{**given, "rows": kind(rows), "ax": blank()})
     medians = [line.get_ydata()[0] for line in ax.lines if line.get_color() == plots.KIND_COLOURS[0]]
@@ -340,7 +340,7 @@ def test_dendrogram(count, seed, fault):
     elif fault and ": " in fault and fault not in NO_AX:
         assert wrong_labels(plots.dendrogram, fault, given)
     elif fault:
-        assert refuses(plots.dendrogram, fault, given, {**NO_NUMBERS, **NO_AXES, **NO_GAPS, **own}, "links")
+        assert wrong_numbers(plots.dendrogram, fault, given, {**NO_NUMBERS, **NO_AXES, **NO_GAPS, **own}, "links")
     else:
         ax = plots.dendrogram(**{**given, "ax": blank()})
         colours = {each.get_text(): each.get_color() for each in ax.get_xticklabels()}
@@ -359,7 +359,7 @@ def test_lines(points, count, seed, kind, log, fault):
     given = {"x": x, "values": values, "ax": AX, "xlabel": "x", "ylabel": "y", "log": log}
     if fault and fault.startswith("x: "):
         spoilt = {**NO_NUMBERS, **NO_AXES, **NO_GAPS, "longer": lambda x: np.arange(points + 1)}
-        assert refuses(plots.lines, fault[3:], given, spoilt, "x")
+        assert wrong_numbers(plots.lines, fault[3:], given, spoilt, "x")
     elif fault:
         assert wrong_dict(plots.lines, fault, given, "values", {**NO_NUMBERS, **NO_AXES})
     else:

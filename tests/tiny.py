@@ -4,15 +4,7 @@ from functools import cache
 
 import torch
 from hypothesis import strategies as st
-from transformers import (
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoConfig,
-    GPTNeoForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPTNeoConfig, LlamaConfig
 
 from interp_helpers import capture
 from interp_helpers.models import STORYBOOK
@@ -22,19 +14,19 @@ LAYERS, HEADS, WIDTH, CONTEXT, VOCABULARY = 2, 4, 16, 16, 8192
 COMMON = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0, "attn_implementation": "eager"}
 
 
-def configuration(family, layers=LAYERS, heads=HEADS, width=WIDTH, **common):
+def configuration(family, layers=LAYERS, heads=HEADS, width=WIDTH, context=CONTEXT, **common):
     common = {**COMMON, **common}
     if family == "gpt2":
-        return GPT2Config(n_layer=layers, n_head=heads, n_embd=width, n_positions=CONTEXT, **common)
+        return GPT2Config(n_layer=layers, n_head=heads, n_embd=width, n_positions=context, **common)
     if family == "gpt-neo":
         kinds = [[[["global", "local"], 1]], [[["global"], layers]]][layers != 2]
         return GPTNeoConfig(
-            num_layers=layers, num_heads=heads, hidden_size=width, max_position_embeddings=CONTEXT, window_size=4,
+            num_layers=layers, num_heads=heads, hidden_size=width, max_position_embeddings=context, window_size=4,
             attention_types=kinds, **common,
         )  # fmt: skip
     return LlamaConfig(
         num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads // 2 or 1, hidden_size=width,
-        intermediate_size=2 * width, max_position_embeddings=CONTEXT, **common,
+        intermediate_size=2 * width, max_position_embeddings=context, **common,
     )  # fmt: skip
 
 
@@ -42,8 +34,7 @@ def configuration(family, layers=LAYERS, heads=HEADS, width=WIDTH, **common):
 def tiny(family):
     """A model for reading only."""
     torch.manual_seed(7)
-    kind = {"gpt2": GPT2LMHeadModel, "gpt-neo": GPTNeoForCausalLM, "llama": LlamaForCausalLM}[family]
-    model = kind(configuration(family)).eval()
+    model = AutoModelForCausalLM.from_config(configuration(family)).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # fresh weights are so small that heads would hardly differ
             parameter.add_(torch.randn_like(parameter) * 0.3)

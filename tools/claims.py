@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 from execution import absolute, edition, measure
+from stored_outputs import same
 
 from interp_helpers.files import write_whole
 
@@ -54,6 +55,21 @@ def records():
     """{column: {notebook: record}}, the twin's first."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
     return {name: found[name] for name in sorted(found, key=lambda name: (name != TWIN, name))}
+
+
+def stale(kept, found, stored_with):
+    """The claims of one notebook whose mark, reason or value in a record is not what another run found.
+
+    kept, found: {claim: {"mark", "value", "because"}}; stored_with: the notebook's digest, as `same` takes it.
+    """
+    return [
+        name
+        for name in {**kept, **found}
+        if name not in kept
+        or name not in found
+        or any(kept[name][what] != found[name][what] for what in ("mark", "because"))
+        or not same(found[name]["value"], kept[name]["value"], stored_with)
+    ]
 
 
 def section(path, columns):

@@ -67,17 +67,7 @@ TESTS = {  # of a module, beside test_MODULE.py
     "weights": ["properties_weights"],
 }
 # The last one collects garbage, which takes a second.
-OPTIONS = [
-    "-q",
-    "--tb=no",
-    "-o",
-    "addopts=",
-    "--doctest-modules",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:unraisableexception",
-]
+OPTIONS = ["-q", "--tb=no", "-oaddopts=", "--doctest-modules", "-pno:cacheprovider", "-pno:unraisableexception"]
 SAMPLE, SEED = 60, 0  # mutants of each module in checks/; of every other module all are run
 # Seconds: a test that takes longer is left out; so are the slowest of a mutant's tests that take longer together; and a
 # mutant that takes longer is killed.
