@@ -152,6 +152,18 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         write_whole(path / "below", "text")
 
 
+def test_who_reads_a_file_while_it_is_written_again_reads_the_old_one_whole(tmp_path):
+    """The new one takes the old one's name in one step: nothing is ever written into a file that has its name."""
+    path = tmp_path / "scores.txt"
+    write_whole(path, "0.75\n" * 3)
+    with open(path, encoding="utf-8") as opened:
+        assert opened.readline() == "0.75\n"
+        write_whole(path, "0.25\n")
+        opened.seek(0)
+        assert opened.read() == "0.75\n" * 3
+    assert files(tmp_path) == {"scores.txt": b"0.25\n"}
+
+
 REVISION = "0" * 40
 
 
