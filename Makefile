@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test lab notebooks student course site address claims transfer bench flips repeat mutants lock clean help
+.PHONY: run test lab notebooks student course site address claims transfer bench flips repeat seeds mutants lock clean help
 .DEFAULT_GOAL := help
 
 run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file)
@@ -58,6 +58,9 @@ flips: .venv/ready  ## Change a digit in 200 stored outputs of a copy: does nbva
 
 repeat: .venv/ready  ## Execute every notebook TIMES (20) times: are the outputs the stored ones? (THREADS=2 for another order)
 	$(BIN)/python tools/repeat.py --times $(TIMES) --threads $(THREADS) $(NOTEBOOKS)
+
+seeds: .venv/ready  ## Test the exercise checkers on TIMES (20) other draws of their random inputs
+	for seed in $$(seq $(TIMES)); do echo "SEED=$$seed"; SEED=$$seed $(BIN)/python -m pytest tests/test_checks*.py || exit 1; done
 
 mutants: .venv/ready  ## Change each operator and number of interp_helpers: does a test fail? Two hours; goes on where it was (MODULES=)
 	$(PIP) install --quiet cosmic-ray==8.7.0

@@ -21,7 +21,7 @@ def survey(given):
     with state.main_process_first():  # it fetches a hub model, the others find it in the cache
         device = {"device_map": given.device_map} if given.device_map else {"device": state.device}
         model, tokenizer = load_model(given.model, **device)
-    context = given.context or getattr(model.config, "max_position_embeddings", None) or 1024
+    context = given.context or model.config.max_position_embeddings
     settings = {
         "model": given.model,
         "weights": sum(parameter.double().sum().item() for parameter in model.parameters()),

@@ -243,7 +243,7 @@ def visit_attention(model, visit):
 
         return seen
 
-    with _hooked(model, hook):
+    with _after(attention_modules(model), hook):
         yield
 
 
@@ -254,17 +254,17 @@ def visit_attention_outputs(model, visit):
     output: (batch, position, d_model), what the layer's attention adds to the residual stream, output matrix and bias
     included. (Models that normalise it once more before adding it, such as Gemma 2, add something else.) It may be
     freed after the call. The hooks are gone after the block, also after an exception. Raises ModelError as
-    `layer_modules` does.
+    `output_projections` does.
     """
     check_calls("visit_attention_outputs", visit=visit)
 
     def hook(layer):
-        def seen(module, inputs, options, outputs):
-            visit(layer, (outputs[0] if isinstance(outputs, (tuple, list)) else outputs).detach())
+        def seen(module, inputs, options, output):
+            visit(layer, output.detach())
 
         return seen
 
-    with _hooked(model, hook):
+    with _after(output_projections(model), hook):  # the whole attention module of BLOOM adds the stream itself
         yield
 
 
@@ -300,7 +300,7 @@ def attention_outputs(model, tokens, mask=None):
     """What every layer's attention adds to the stream, kept whole: (layer, batch, position, d_model).
 
     tokens: (batch, position); mask: the same, True for tokens, False for padding, whose outputs mean nothing.
-    Raises ModelError as `layer_modules` does, and ArgumentError as `checked_tokens` does.
+    Raises ModelError as `output_projections` does, and ArgumentError as `checked_tokens` does.
     """
     checked_tokens("attention_outputs", model, tokens, mask)
     kept = []
@@ -359,15 +359,16 @@ def _removed(handles):
             handle.remove()
 
 
-def _hooked(model, hook):
-    """Forward hooks `hook(layer)` on the attention of every layer, gone after the block."""
-    modules = enumerate(attention_modules(model))
-    return _removed([module.register_forward_hook(hook(layer), with_kwargs=True) for layer, module in modules])
-
-
 def _before(modules, hook):
     """Forward pre-hooks `hook(number)` on modules, gone after the block."""
     return _removed([module.register_forward_pre_hook(hook(number)) for number, module in enumerate(modules)])
+
+
+def _after(modules, hook):
+    """Forward hooks `hook(number)` on modules, which get named inputs too, gone after the block."""
+    return _removed(
+        [module.register_forward_hook(hook(number), with_kwargs=True) for number, module in enumerate(modules)]
+    )
 
 
 def _inputs(operation, model, modules, tokens, mask):

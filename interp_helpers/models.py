@@ -28,6 +28,7 @@ KNOWN = [
     "HuggingFaceTB/SmolLM2-135M",
 ]
 TWIN_SEED = 0
+UNSTATED = 1024  # tokens, GPT-2's
 
 
 def load_model(name="storybook", *, device=None, device_map=None, untrained=False):
@@ -40,7 +41,8 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
     untrained: give the untrained twin: the same configuration with fresh weights, always the same ones.
 
     Returns (model, tokenizer): the model in eval mode, in float32, with eager attention, so that it can hand
-    out its attention patterns. Only safetensors are read and no code of the model's is run.
+    out its attention patterns. Only safetensors are read and no code of the model's is run. Where a configuration
+    states no longest text, as BLOOM's, whose attention falls with distance, its `max_position_embeddings` becomes 1024.
 
     Raises ModelError when there is no such model or device, the hub cannot be reached, the folder holds no usable
     model, the weights are damaged, incomplete or not finite, or the model is not causal.
@@ -78,6 +80,8 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
             _check_complete(report, name)
         model = model.eval() if device_map is not None else model.to(device).eval()
         _check_looks_back(model, name)
+        if getattr(model.config, "max_position_embeddings", None) is None:
+            model.config.max_position_embeddings = UNSTATED
     except ModelError:
         raise
     except Exception as problem:  # transformers, tokenizers and safetensors each have errors of their own

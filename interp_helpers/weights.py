@@ -159,7 +159,7 @@ def head_weights(model):
     """HeadWeights of all layers, copied, equal to TransformerLens's raw `bridge.W_Q`, `W_K`, `W_V` and `W_O`.
 
     Knows Q, K and V as one block each in a fused matrix (GPT-2), as three matrices (GPT-Neo, Llama and their like) and
-    fused head by head (GPT-NeoX). Raises ModelError for other layouts.
+    fused head by head (GPT-NeoX, BLOOM). Raises ModelError for other layouts.
     """
     check_model("head_weights", model)
     config = model.config
@@ -176,7 +176,7 @@ def _cut(model, attention, d_head):
         output = next(found[name] for name in ("c_proj", "out_proj", "o_proj", "dense") if name in found)
         if "c_attn" in found:
             inputs = _from_input(found["c_attn"]).split([width] * 3, dim=1)
-        elif "query_key_value" in found and model.config.model_type == "gpt_neox":
+        elif "query_key_value" in found and model.config.model_type in ("gpt_neox", "bloom"):
             inputs = _from_input(found["query_key_value"]).unflatten(1, (-1, 3, d_head)).unbind(2)
             inputs = [each.flatten(1) for each in inputs]
         else:
@@ -186,7 +186,7 @@ def _cut(model, attention, d_head):
     except (KeyError, StopIteration, RuntimeError) as problem:
         raise ModelError(
             f"head_weights: {type(attention).__name__} keeps Q, K, V and O in a layout that is not known here; its "
-            f"matrices are {', '.join(found)}. GPT-2, GPT-Neo, GPT-NeoX and Llama-type models can be cut."
+            f"matrices are {', '.join(found)}. GPT-2, GPT-Neo, GPT-NeoX, BLOOM and Llama-type models can be cut."
         ) from problem
 
 

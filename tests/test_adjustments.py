@@ -54,6 +54,19 @@ def test_outputs_are_what_attention_adds_to_the_stream(pair, folders):
         torch.testing.assert_close(found[layer], added, atol=1e-5, rtol=1e-4)
 
 
+def test_outputs_leave_out_the_stream_that_blooms_attention_adds_to_them():
+    from transformers import BloomConfig, BloomForCausalLM
+
+    torch.manual_seed(0)
+    config = BloomConfig(n_layer=2, n_head=2, hidden_size=8, vocab_size=16, attn_implementation="eager")
+    model, tokens, streams = BloomForCausalLM(config).eval(), torch.randint(16, (2, 9)), []
+    for block in model.transformer.h:
+        for norm in (block.input_layernorm, block.post_attention_layernorm):
+            norm.register_forward_pre_hook(lambda module, given: streams.append(given[0].detach()))
+    found, (before, between, second, last) = attention_outputs(model, tokens), streams
+    torch.testing.assert_close(found, torch.stack([between - before, last - second]), atol=1e-6, rtol=1e-5)
+
+
 def test_norms_of_batches_equal_one_text_at_a_time(pair):
     model, _ = pair
     made, rows = batches()

@@ -116,6 +116,11 @@ def test_random_inputs_differ_from_call_to_call_and_leave_the_global_seed_alone(
     assert first.triu(1).eq(0).all()
 
 
+def test_nobody_knows_the_seeds_of_random_inputs(monkeypatch):
+    monkeypatch.undo()  # the tests' own seeds
+    assert len({judging.fresh().initial_seed() for _ in range(9)}) == 9
+
+
 def test_options_are_named_when_an_answer_is_none_of_them():
     assert judging.choose(" Rises", ["rises", "falls"]) == "rises"
     with pytest.raises(judging.Wrong, match="'rises', 'falls'; got 'up'"):
@@ -139,6 +144,13 @@ def test_equal_is_equal_to_a_share_of_the_largest_number():
 def test_the_largest_difference_is_the_one_that_is_told():
     with pytest.raises(judging.Wrong, match=r"your answer is 2\.000 where it should be 1\.000 \(at \[0\]\)"):
         judging.compare([2.0, 5.5], [1.0, 5.0], {}, given="two numbers")
+
+
+def test_a_mistake_that_gives_nearly_the_same_number_is_not_named_in_the_place_of_the_right_one():
+    mistakes = {"the first": 1.00005, "the second": 1.0}
+    for found, message in [(1.0, "the second"), (1.00005, "the first"), (1.00009, "the first")]:
+        with pytest.raises(judging.Wrong, match=message):
+            judging.compare(found, 5.0, mistakes, given="a number", tolerance=1e-4)
 
 
 def test_small_tensors_are_shown_whole():

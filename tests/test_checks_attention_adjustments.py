@@ -256,6 +256,8 @@ def test_4d_goes_by_what_was_measured(doubled, capsys):
     """Not by a stored answer: had the copies changed nothing, other predictions would be right."""
     unchanged = {**doubled, "twice": doubled["once"], "renamed": doubled["once"]}
     passes(capsys, "4d", dict.fromkeys(RIGHT, "same"), **unchanged)
+    turned = {**doubled, "once": doubled["twice"], "twice": doubled["once"]}
+    passes(capsys, "4d", {**RIGHT, "ordinary": "wider"}, **turned)
 
 
 # 4e
@@ -425,6 +427,7 @@ def noise(own, columns):
         (lambda own, below, ids: {"neighbour": own.roll(1, 0).nan_to_num()}, "'neighbour' reads other sentences"),
         (lambda own, below, ids: {"dice": torch.rand(own.shape)}, "'dice' is another one each time"),
         (lambda own, below, ids: {"next": own.roll(-1, -1)}, "'next' is NaN or infinite"),
+        (lambda own, below, ids: {"t-6": own.roll(6, -1)}, "'t-6' is NaN or infinite at a token from position 5 on"),
         (lambda own, below, ids: {"one": torch.ones(own.shape)}, "cannot be fitted"),
         (lambda own, below, ids: two_lags(own) | {"again": own.roll(1, -1)}, "depend on each other"),
         (lambda own, below, ids: {"all": below}, "a predictor is (sentence, position)"),

@@ -126,6 +126,11 @@ def by_weight(pattern, visible):
     return (bits(pattern) / used.log2())[..., visible.sum(-1) > 1].mean(-1)
 
 
+def with_room_for_three(pattern, visible):
+    keys = visible.sum(-1)
+    return (bits(pattern) / keys.clamp(min=3).log2())[..., keys > 1].mean(-1)
+
+
 def by_column(pattern, visible):
     keys = visible.sum(-1)
     return (bits(pattern, -2)[..., keys > 1] / keys[keys > 1].log2()).mean(-1)
@@ -160,6 +165,8 @@ def test_1b_takes_right_answers(answer, says):
         (lambda p, v: focus(p, v).mean(), "one number for all heads"),
         (lambda p, v: focus(p, v) + 0.01, "where it should be"),
         (lambda p, v: p.sum(-1)[99], "IndexError"),
+        (lambda p, v: (by_weight if v.shape[0] == v.shape[1] else focus)(p, v), "got some weight"),
+        (with_room_for_three, "where it should be"),
     ],
 )
 def test_1b_names_the_mistake(answer, message, says):
@@ -199,6 +206,12 @@ def test_1c_judges_by_what_was_measured(answer, weights, message, says):
     printed = says("1c", answer, **moved(*weights))
     assert message in printed
     assert printed.startswith(("✓ 1c passed", "✗ 1c not yet: "))
+
+
+def test_1c_reads_every_token_but_the_first(says):
+    given = moved(0.9, 0.0)
+    given["before"][0, 1, :, 0] = torch.tensor([1, 0, 1, 1])
+    assert "✓ 1c passed: head 1.0" in says("1c", "place", **given)
 
 
 # 1d
@@ -260,6 +273,7 @@ def centred(stream):
         (lambda s, w, b, eps: centred(s) / variance(s, correction=0).sqrt() * w + b, "eps is forgotten"),
         (lambda s, w, b, eps: centred(s) / (variance(s, correction=0).sqrt() + eps) * w + b, "under the root"),
         (lambda s, w, b, eps: normal(s.mT, eps).mT * w + b, "over the positions"),
+        (lambda s, w, b, eps: (normal(s.T, eps).T if s.dim() == 2 else normal(s, eps)) * w + b, "over the positions"),
     ],
 )
 def test_1d_names_the_mistake(before, message, says):
@@ -327,6 +341,11 @@ def shifted_back(logits, tokens, mask):
     return mean(loss(logits[:, 1:].log_softmax(-1), tokens[:, :-1]), mask[:, 1:])
 
 
+def over_positions_of_one_text(logits, tokens, mask):
+    said = logits.log_softmax(-1 if len(tokens) > 1 else 1)
+    return mean(loss(said[:, :-1], tokens[:, 1:]), mask[:, 1:])
+
+
 @pytest.mark.parametrize("answer", [text_losses, by_cross_entropy])
 def test_1e_takes_right_answers(answer, says):
     assert says("1e", answer).startswith("✓ 1e passed")
@@ -340,6 +359,7 @@ def test_1e_takes_right_answers(answer, says):
         (shifted_back, "the wrong way"),
         (lambda g, t, m: mean(loss(g[:, :-1].log_softmax(1), t[:, 1:]), m[:, 1:]), "runs over the positions"),
         (lambda g, t, m: mean(loss(g.log_softmax(1)[:, :-1], t[:, 1:]), m[:, 1:]), "runs over the positions"),
+        (over_positions_of_one_text, "runs over the positions"),
         (lambda g, t, m: mean(loss(g[:, :-1], t[:, 1:]), m[:, 1:]), "the logits as they are"),
         (lambda g, t, m: -text_losses(g, t, m), "the sign is missing"),
         (lambda g, t, m: text_losses(g, t, m) / math.log(2), "in bits"),

@@ -339,6 +339,7 @@ def test_6e_takes_right_answers(answer, cut, capsys):
         (lambda *given: k_composition(*given) ** 2, "the square of the score"),
         (lambda V, O, Q, K: (V @ O @ K @ Q.mT).norm() / ((V @ O).norm() * (K @ Q.mT).norm()), "one number for all heads"),  # noqa: E501, E741
         (lambda V, O, Q, K: V @ O @ K @ Q, "raised RuntimeError"),  # noqa: E741
+        (lambda *given: k_composition(*given) / (1 if given[0].shape[-2] < 10 else 2), "for head 0.0 and head 4.3"),
     ],
 )  # fmt: skip
 def test_6e_names_the_mistake(answer, message, cut, capsys):
@@ -384,17 +385,20 @@ def test_6f_names_the_mistake(answer, message, storybook, repeated, means, capsy
 
 # 6g
 
+ORDER = ["corrupted", "clean", "control"]
+
 
 def trace(model, tokenizer, head, **texts):
     """An answer to 6g with what is measured for one head."""
-    ids = {name: ih.encode(tokenizer, texts[name]) for name in ("clean", "corrupted", "control")}
+    ids = {name: ih.encode(tokenizer, texts[name]) for name in ORDER}
     words = [ih.encode(tokenizer, texts[name])[0, 0].item() for name in ("right", "wrong")]
-    low, high = (patching.logit_difference(model, ids[name], *words).item() for name in ("corrupted", "clean"))
+    low, high, other = (patching.logit_difference(model, ids[name], *words).item() for name in ORDER)
     found = {}
     for key, source in {"share": "clean", "control_share": "control"}.items():
         with ih.replace_heads(model, [head], ih.taken_from(ih.head_outputs(model, ids[source]))):
             found[key] = (patching.logit_difference(model, ids["corrupted"], *words).item() - low) / (high - low)
-    return {**texts, **found, "head": head, "gap": high - low, "lead": high}  # the last two only for the tests
+    for_tests = {"gap": high - low, "lead": high, "text_share": (other - low) / (high - low)}
+    return {**texts, **found, "head": head, **for_tests}
 
 
 BOYS = {
@@ -441,6 +445,7 @@ def test_6g_takes_more_than_one_answer(storybook, boys, capsys):
         ),
         (lambda each: {"share": 0.5}, "where it should be"),
         (lambda each: {"control_share": each["control_share"] * each["gap"]}, "`control_share` is in logits"),
+        (lambda each: {"control_share": each["text_share"]}, "the lead of the control text itself"),
         (lambda each: {"head": "0.3"}, "stands in layer 0"),
         (lambda each: {"head": "the best"}, "there is no head"),
         (lambda each: {"control": "The boys in the gardens"}, "a word that the clean text changes too"),
@@ -459,8 +464,9 @@ def test_6g_names_the_mistake(change, message, storybook, boys, capsys):
 
 def test_6g_wants_the_best_head_another_behaviour_and_a_control_that_controls(storybook, capsys):
     model, tokenizer = storybook
-    weaker = trace(model, tokenizer, "5.0", **BOYS)
-    is_wrong(says_6g(capsys, weaker, storybook), "6g", "Take the one that brings most")
+    for head in ("5.0", "1.0"):
+        weaker = trace(model, tokenizer, head, **BOYS)
+        is_wrong(says_6g(capsys, weaker, storybook), "6g", "Take the one that brings most")
     clean, corrupted, right, wrong = ih.pair_for("storybook")
     names = {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong}
     names["control"] = corrupted.replace("house", "town")

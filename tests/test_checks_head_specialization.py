@@ -1,5 +1,6 @@
 """What the checkers of notebook 02 say to right answers, to known mistakes, and to blanks."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -327,6 +328,7 @@ def nameless(storybook):
     [
         ("5.2", CAPITALS, "to first token on your text"),
         ("1.5", "one two three four five six seven eight nine ten " * 4, "over 40 queries"),
+        ("1.5", " ".join(["one two three four five six seven eight nine ten"] * 3), "over 29 queries"),
     ],
 )
 def test_2f_takes_right_answers(head, text, message, nameless, capsys):
@@ -356,15 +358,21 @@ def test_2f_names_the_mistake(found, message, nameless, capsys):
     wrong(capsys, message, "2f", found, **nameless)
 
 
-def test_2f_does_not_count_a_score_of_few_queries(nameless, capsys):
-    """Five words come back, so four queries have a key for induction; the head is called broad here to be let in."""
-    text = (
-        "lamp river seven yellow before kitchen of run which soft the glass under nine paper once slowly green horse "
-    )
-    text += "did my bread window and stone above left spoon tall winter open salt lamp river seven yellow before"
-    kinds = nameless["kinds"].copy()
-    kinds[4, 4] = "broad"
-    wrong(capsys, "the score is luck", "2f", {"head": "4.4", "text": text}, **{**nameless, "kinds": kinds})
+@pytest.mark.parametrize(
+    ("back", "head", "message"),
+    [
+        (5, "4.4", "(4 of 39) that the score is luck"),
+        (10, "5.7", "(9 of 44) that the score is luck"),
+        (11, "5.7", "another text like yours may say otherwise"),
+    ],
+)
+def test_2f_does_not_count_a_score_of_few_queries(back, head, message, nameless, capsys):
+    """When five words come back, four queries have a key for induction; all heads are called broad to be let in."""
+    words = "lamp river seven yellow before kitchen of run which soft the glass under nine paper once slowly green "
+    words += "horse did my bread window and stone above left spoon tall winter open salt"
+    text = " ".join([words, *words.split()[:back]])
+    kinds = np.full_like(nameless["kinds"], "broad")
+    wrong(capsys, message, "2f", {"head": head, "text": text}, **{**nameless, "kinds": kinds})
 
 
 def latest(marks):
@@ -478,14 +486,30 @@ def test_2g_names_wrong_numbers(project, capsys):
         wrong(capsys, message, "2g", {**answer, **change}, **given)
 
 
-def test_2g_tells_a_mean_over_queries_from_one_over_texts(project, capsys):
+def the_third(ids):
+    found = torch.zeros(len(ids), len(ids), dtype=torch.bool)
+    found[2:, 2] = True
+    return found
+
+
+@pytest.mark.parametrize("target", [two_back, the_third])
+def test_2g_tells_a_mean_over_queries_from_one_over_texts(target, project, capsys):
     """Over texts of unlike lengths a mean over queries is another than a mean over texts."""
     given, _, _ = project
     given = given | {name: [ids[: 5 + 8 * i] for i, ids in enumerate(given[name])] for name in ("texts", "mixed")}
-    answer, _ = measured(two_back, **given)
+    answer, _ = measured(target, **given)
     queries = torch.tensor([len(ids) - 2.0 for ids in given["texts"]])
     chance = torch.stack([(1 / torch.arange(3, len(ids) + 1)).sum() for ids in given["texts"]]).sum() / queries.sum()
     wrong(capsys, "one mean over the queries of all texts", "2g", {**answer, "chance": chance}, **given)
+
+
+def test_2g_wants_eight_texts_with_a_target(project, capsys):
+    given, _, _ = project
+    texts = [ids if place < 8 else ids[:2] for place, ids in enumerate(given["texts"])]
+    answer, _ = measured(two_back, given["model"], texts, given["mixed"])
+    assert says(capsys, "2g", answer, **given | {"texts": texts}).startswith("✓ 2g passed")
+    texts[7] = texts[7][:2]
+    wrong(capsys, "only 7 of 10 texts", "2g", answer, **given | {"texts": texts})
 
 
 def test_2g_wants_the_same_head_on_both(project, storybook, capsys):

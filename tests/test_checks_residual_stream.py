@@ -92,6 +92,7 @@ def test_what_a_function_returns_is_no_function(exercise, measured, capsys):
         ("same", torch.tensor(0.785), torch.tensor(0.7851), "✓ 3a passed: the first word's probability was 0.785"),
         (" Same ", 0.785, 0.785, "✓ 3a passed"),
         ("surer", 0.5, 0.9, "✓ 3a passed"),
+        ("surer", 0.5, 0.51, "✓ 3a passed"),
         (
             "surer",
             0.785,
@@ -456,6 +457,19 @@ def test_3g_names_the_mistake(change, message, bridges, capsys):
     printed = says(capsys, "3g", {**QUESTION, **change}, bridge=bridge, tokenizer=tokenizer, used=[LEAD])
     assert printed.startswith("✗ 3g not yet: ")
     assert message in printed
+
+
+def test_3g_says_what_leads_and_ranks_are(bridges, capsys):
+    bridge, tokenizer = bridges["storybook"]
+    context = {"bridge": bridge, "tokenizer": tokenizer, "used": []}
+    right, wrong, far = (encode(tokenizer, word)[0, 0].item() for word in (" crown", " ring", " queen"))
+    with torch.no_grad():
+        prompt, control = (bridge(encode(tokenizer, QUESTION[key]))[0, -1] for key in ("prompt", "control"))
+    leads = [(logits[right] - logits[wrong]).item() for logits in (prompt, control)]
+    told = f"the lead is {leads[0]:.3f} with the prompt and {leads[1]:.3f} with the control"
+    assert told in says(capsys, "3g", QUESTION, **context)
+    rank = prompt.argsort(descending=True).tolist().index(far)
+    assert f"the answer has rank {rank}." in says(capsys, "3g", {**QUESTION, "answer": " queen"}, **context)
 
 
 def test_3g_wants_a_dictionary(bridges, capsys):

@@ -329,6 +329,7 @@ def test_7e_agrees_with_the_tokens_where_no_token_comes_twice():
     ("answer", "message"),
     [
         (lambda patterns, lengths: by_length(patterns, lengths, shift=-1), "the duplicate-token score"),
+        (lambda patterns, lengths: by_length(patterns, lengths, shift=-1, first=0), "the duplicate-token score"),
         (lambda patterns, lengths: by_length(patterns, lengths, shift=1), "two tokens after"),
         (lambda patterns, lengths: by_length(patterns, lengths, first=0), "the key at position 0"),
         (lambda patterns, lengths: by_length(patterns, lengths, first=0, begin=-1), "the key at position 0"),
@@ -339,6 +340,10 @@ def test_7e_agrees_with_the_tokens_where_no_token_comes_twice():
         (lambda patterns, lengths: by_slices(patterns, lengths, pooled=True), "all queries of all sequences"),
         (
             lambda patterns, lengths: by_slices(patterns, lengths, divide=patterns.shape[-1]),
+            "divided by all positions",
+        ),
+        (
+            lambda patterns, lengths: by_slices(patterns, lengths, divide=patterns.shape[-1] - 1),
             "divided by all positions",
         ),
         (lambda patterns, lengths: by_length(patterns, lengths[:1].expand_as(lengths)), "one length for all"),
@@ -360,6 +365,7 @@ OUTCOMES = {
     (2, 16): (0.82, 0.74, 0.31),
     (3, 16): (0.65, 0.57, 0.33),
     (4, 8): (0.91, 0.66, 2.25),
+    (4, 12): (0.87, 0.74, 0.89),
     (8, 9): (0.54, 0.15, 5.91),
     (12, 16): (0.22, 0.16, 0.85),
 }
@@ -399,6 +405,7 @@ def test_7f_takes_what_forms_earlier(pieces, says):
         ((8, 9), "a short cut"),
         ((12, 16), "40 steps earlier"),
         ((4, 8), "must be among them"),
+        ((4, 12), "must be among them"),
     ],
 )
 def test_7f_names_the_mistake(pieces, message, says):
@@ -448,6 +455,12 @@ def test_7g_names_the_mistake(answer, message, says):
     printed = says("7g", answer)
     assert printed.startswith("✗ 7g not yet: ")
     assert message in printed
+
+
+@pytest.mark.usefixtures("measured")
+def test_7g_takes_the_heads_that_are_left_for_a_control(says):
+    answer = {2: {"off": [0, 1, 2], "control": [3]}}
+    assert says("7g", answer, trained={2: Circuit([{0, 1, 2}])}).startswith("✓ 7g passed")
 
 
 @pytest.mark.usefixtures("measured")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from interp_helpers import checks, load_model, weights
 
@@ -143,6 +144,13 @@ def test_5c_takes_right_answers(answer, capsys, read):
     printed = says(capsys, "5c", answer, matrices=read["matrices"], width=32)
     assert "0: 0.704 to 0.136" in printed
     assert "Of 6 layers with long tails, 5 keep less than half" in printed
+
+
+@pytest.mark.parametrize(("count", "message"), [(716, "Of 1 layers with long tails"), (738, "No layer had tails")])
+def test_5c_calls_tails_long_beyond_three_standard_errors(count, message, capsys):
+    """Of 2400 numbers, `count` are 1 or -1: a kurtosis of 3.5 times its standard error, 0.1, or of 2.5 times."""
+    matrix = (torch.arange(2400) < count).double() * (1 - torch.arange(2400) % 2 * 2)
+    assert message in says(capsys, "5c", kurtosis, matrices=matrix.view(1, 40, 60), width=30)
 
 
 def fourth(values, dims, correction):
@@ -327,6 +335,7 @@ def skew_of(b):
         (lambda Q, b, K, c: (Q @ skew_of(b), b, K @ skew_of(b).inverse().T, c), "x @ W_Q + b_Q"),
         (lambda Q, b, K, c: (Q @ skew_of(b), b, K @ skew_of(b).T, c), "scores its keys in another way"),
         (lambda Q, b, K, c: (torch.randn_like(Q), b, K, c), "not made of the head's old ones"),
+        (lambda Q, b, K, c: (*turned(Q, b, K, c)[:2], torch.randn_like(K), c), "not made of the head's old ones"),
         (lambda Q, b, K, c: (Q.T, b, K.T, c), "W_Q came as (40, 16)"),
         (lambda Q, b, K, c: Q, "return four tensors"),
         (lambda Q, b, K, c: (Q * torch.nan, b, K, c), "W_Q holds NaN"),
@@ -417,6 +426,18 @@ def test_5g_holds_the_order_against_behaviour_where_there_are_positions(capsys, 
     named(capsys, "5g", looks_back, "differently from what they do", model=behaviour["model"], measured=upside_down)
     model = load_model(str(folders["llama"]), device="cpu")[0]
     named(capsys, "5g", looks_back, "learns no position embedding", model=model, measured=torch.ones(2, 4))
+
+
+def test_5g_ranks_are_spearmans(capsys, behaviour):
+    scores = []
+
+    def kept(*given):
+        scores.append(looks_back(*given))
+        return scores[-1]
+
+    measured = behaviour["measured"].round(decimals=1)  # some heads tie
+    printed = says(capsys, "5g", kept, model=behaviour["model"], measured=measured)
+    assert f"rank correlation of {spearmanr(scores[-1], measured[0]).statistic:.3f}" in printed
 
 
 def test_no_checker_fails_on_an_untrained_model(capsys):

@@ -223,6 +223,18 @@ def test_a_model_of_the_pythia_family_loads(folders, tmp_path):
     assert model.config.model_type == "gpt_neox"
 
 
+@pytest.mark.parametrize("untrained", [False, True])
+def test_a_model_that_states_no_longest_text_gets_one(untrained, folders, tmp_path):
+    """BLOOM's attention falls with distance: it has no position embedding, and takes any text."""
+    from transformers import AutoTokenizer, BloomConfig, BloomForCausalLM
+
+    BloomForCausalLM(BloomConfig(n_layer=1, n_head=2, hidden_size=8, vocab_size=8192)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path)
+    model, _ = load_model(str(tmp_path), device="cpu", untrained=untrained)
+    assert model.config.max_position_embeddings == 1024
+    assert load_model(str(folders["gpt2"]), device="cpu")[0].config.max_position_embeddings == 64
+
+
 def test_weights_that_are_not_numbers_are_refused(folders, tmp_path):
     from safetensors.torch import load_file, save_file
 

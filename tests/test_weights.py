@@ -115,17 +115,15 @@ def test_heads_equal_those_of_transformer_lens(model, bridge):
         torch.testing.assert_close(getattr(cut, name), getattr(bridge, name).detach(), **CLOSE)
 
 
-def test_heads_of_gpt_neox_equal_those_of_transformer_lens(folders):
-    """Fused head by head, in another order than GPT-2's."""
-    from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+@pytest.mark.parametrize("family", ["GPTNeoX", "Bloom"])
+def test_heads_that_are_fused_head_by_head_equal_those_of_transformer_lens(family, folders, tmp_path):
+    """In another order than GPT-2's."""
+    import transformers
+    from transformers import AutoTokenizer
 
-    folder = folders["gpt2"].parent / "neox"
-    torch.manual_seed(0)
-    config = GPTNeoXConfig(
-        vocab_size=8192, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    GPTNeoXForCausalLM(config).save_pretrained(folder)
+    folder, sizes = tmp_path / family, {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
+    config = getattr(transformers, f"{family}Config")(vocab_size=8192, bos_token_id=0, eos_token_id=0, **sizes)
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(folder)
     (bridge, _), (model, _) = load_bridge(str(folder), device="cpu"), load_model(str(folder), device="cpu")
     cut = weights.head_weights(model)

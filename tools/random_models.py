@@ -10,6 +10,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
+    BloomConfig,
+    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoConfig,
@@ -55,6 +57,11 @@ def pythia():
     return GPTNeoXForCausalLM(GPTNeoXConfig(**THREE_LAYERS, max_position_embeddings=256, **WORDS))
 
 
+def bloom():
+    """No position embedding, no longest text: attention falls with distance. Tokens are normalised on their way in."""
+    return BloomForCausalLM(BloomConfig(n_layer=3, n_head=4, hidden_size=64, **WORDS))
+
+
 def qwen3():
     """Norms on queries and keys, and heads that are wider together than the stream."""
     sizes = {"num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256}
@@ -83,6 +90,7 @@ MODELS = {  # name -> (how to make the model, how to make its tokenizer)
     "random llama": (lambda: llama(**WORDS), storybooks),
     "random pythia": (pythia, storybooks),
     "random qwen3": (qwen3, storybooks),
+    "random bloom": (bloom, storybooks),
     "random lowercase": (lambda: llama(**LETTERS), lowercase),
     "random one-layer": (lambda: gpt2(n_layer=1, n_head=4, **SMALL), storybooks),
     "random one-head": (lambda: gpt2(n_layer=3, n_head=1, **SMALL), storybooks),

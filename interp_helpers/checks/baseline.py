@@ -268,13 +268,12 @@ def padded_losses(text_losses):
         right, total = mean(losses, counts), (losses * counts).sum(1)
         given = f"{len(lengths)} texts of {', '.join(map(str, lengths))} tokens" if len(lengths) > 1 else "one text"
         found = text_losses(logits, tokens, mask)
-        if len(lengths) > 1:
-            for position_softmax in (said.log_softmax(1), logits.log_softmax(1)[:, :-1]):
-                require(
-                    not same(found, mean(loss(position_softmax, wanted), counts)),
-                    "your softmax runs over the positions. At each position the tokens of the vocabulary compete: take "
-                    "the last axis.",
-                )
+        for position_softmax in (said.log_softmax(1), logits.log_softmax(1)[:, :-1]):
+            require(
+                not same(found, mean(loss(position_softmax, wanted), counts)),
+                "your softmax runs over the positions. At each position the tokens of the vocabulary compete: take "
+                "the last axis.",
+            )
         unshifted = loss(logits.log_softmax(-1), tokens)
         mistakes = {
             "you held each position's logits against the token that stands there. They are about the next one: logits "

@@ -455,6 +455,8 @@ def who_looks_back(score, model, measured):
     `(head, d_head)`. measured: how much the heads of the model look at the token before, on text, `(layer, head)`.
     Tried on heads that were built to look somewhere; then the first layer's heads are to be ordered as `measured` is.
     """
+    from scipy.stats import spearmanr
+
     generator = fresh()
     with torch.no_grad():
         _judge_built_heads(score, torch.nn.Identity(), generator)
@@ -482,8 +484,8 @@ def who_looks_back(score, model, measured):
             given += [weight.unflatten(1, (heads, -1)).transpose(0, 1), bias.unflatten(0, (heads, -1))]
         found = _of_heads(score(positions, norm, *given), heads)
     measured = as_tensor(measured, "measured")[0]
-    found_ranks, ranks = ((each[:, None] > each).double().sum(1) for each in (found, measured))
-    agreement = torch.corrcoef(torch.stack([found_ranks, ranks]))[0, 1].nan_to_num(0).item()
+    ordered = all(each.unique().numel() > 1 for each in (found, measured))
+    agreement = spearmanr(found, measured).statistic if ordered else 0.0
     best = found.argmax().item()
     require(
         agreement >= 0.6,
