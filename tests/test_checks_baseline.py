@@ -411,6 +411,7 @@ def test_1f_takes_right_answers(text, reader, says):
         ("", "cannot be read"),
         ("word " * 200, "Shorten the text"),
         ("a", "a single token"),
+        ("The bishop", "it should have 12 or more"),
         (["a list"], "a text in quotes"),
     ],
 )

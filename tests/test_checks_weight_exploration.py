@@ -390,6 +390,12 @@ def test_5g_takes_right_answers(answer, capsys, behaviour):
         assert says(capsys, "5g", answer, **behaviour).startswith("✓ 5g passed")
 
 
+def itself_and_two_back(*given):
+    """Heads that look back come after both, and before those that look nowhere."""
+    found = pattern(*given)
+    return sum(part * found.diagonal(lag, 1, 2).mean(-1) for lag, part in [(0, 1), (-2, 1), (-1, 0.3)])
+
+
 def without(**left_out):
     """looks_back with some of its inputs replaced."""
 
@@ -409,6 +415,7 @@ def without(**left_out):
         (lambda p, norm, Q, b, K, c: looks_back(p, norm, K, c, Q, b), "queries and keys exchanged"),
         (lambda *given: pattern(*given, masked=False).diagonal(1, 1, 2).mean(-1), "queries and keys exchanged"),
         (lambda *given: -looks_back(*given), "Higher should be better"),
+        (itself_and_two_back, " comes first"),
         (lambda *given: pattern(*given, masked=False).diagonal(-1, 1, 2).mean(-1), "Mask what lies ahead"),
         (without(b_Q=torch.zeros_like), "were it not for b_Q"),
         (without(norm=lambda norm: lambda x: x), "what does the layer do to it first"),
@@ -438,6 +445,25 @@ def test_5g_ranks_are_spearmans(capsys, behaviour):
     measured = behaviour["measured"].round(decimals=1)  # some heads tie
     printed = says(capsys, "5g", kept, model=behaviour["model"], measured=measured)
     assert f"rank correlation of {spearmanr(scores[-1], measured[0]).statistic:.3f}" in printed
+
+
+def test_5g_an_order_of_heads_that_all_tie_agrees_with_none(capsys, behaviour):
+    places = behaviour["model"].config.max_position_embeddings
+    named(capsys, "5g", lambda *g: looks_back(*g) * (len(g[0]) < places), "rank correlation 0.000", **behaviour)
+
+
+def test_5g_reads_models_whose_queries_have_a_matrix_of_their_own(capsys, folders):
+    scores, model = [], load_model(str(folders["gpt-neo"]), device="cpu")[0]
+
+    def kept(*given):
+        scores.append(looks_back(*given))
+        return scores[-1]
+
+    says(capsys, "5g", kept, model=model, measured=torch.ones(2, 4))
+    cut, norm = weights.head_weights(model), model.transformer.h[0].ln_1
+    none = torch.zeros(4, cut.W_Q.shape[-1])  # GPT-Neo's queries and keys have no bias
+    own = looks_back(weights.position_embedding(model), norm, cut.W_Q[0], none, cut.W_K[0], none)
+    torch.testing.assert_close(scores[-1], own, atol=1e-5, rtol=1e-5)
 
 
 def test_no_checker_fails_on_an_untrained_model(capsys):

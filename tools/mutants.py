@@ -306,7 +306,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--survivors", action="store_true", help="run those again that no test killed")
     parser.add_argument("modules", nargs="*", help='such as "heads" or "checks/judging"; without any, all')
-    given = parser.parse_args()
+    given, package = parser.parse_args(), ROOT / "interp_helpers"
+    modules = sorted(str(each.relative_to(package).with_suffix("")) for each in package.rglob("*.py"))
+    if unknown := sorted({*given.modules} - {*modules}):
+        parser.error(f"there is no module {', '.join(unknown)}. There are: {', '.join(modules)}.")
     shutil.rmtree(TREE, ignore_errors=True)
     shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns(".*", "build", "__pycache__"))
     properties = TREE / "tests" / "properties.py"  # a fifth of the cases, and no search for the smallest one that fails
@@ -314,8 +317,6 @@ def main():
     properties.write_text(text, encoding="utf-8")
     os.chdir(TREE)
     sys.path[0] = os.environ["PYTHONPATH"] = str(TREE)  # before the installed package, here and in what tests start
-    package = TREE / "interp_helpers"
-    modules = sorted(str(each.relative_to(package).with_suffix("")) for each in package.rglob("*.py"))
     for module in given.modules or modules:
         run(module, given.survivors)
     LEDGER.write_text(ledger(modules), encoding="utf-8")
