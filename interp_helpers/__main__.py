@@ -21,7 +21,12 @@ def survey(given):
     with state.main_process_first():  # it fetches a hub model, the others find it in the cache
         device = {"device_map": given.device_map} if given.device_map else {"device": state.device}
         model, tokenizer = load_model(given.model, **device)
-    context = given.context or model.config.max_position_embeddings
+    reads = model.config.max_position_embeddings
+    if given.context and given.context > reads:
+        raise ArgumentError(
+            f"survey: --context is {given.context}; {given.model} reads {reads} tokens at most. Give fewer, or leave it out."
+        )
+    context = given.context or reads
     settings = {
         "model": given.model,
         "weights": sum(parameter.double().sum().item() for parameter in model.parameters()),

@@ -8,7 +8,16 @@ from numbers import Real
 
 import torch
 
-from .errors import ArgumentError, ModelError, TextError, check_model, check_tensors, check_whole
+from .errors import (
+    ArgumentError,
+    ModelError,
+    TextError,
+    check_model,
+    check_readable,
+    check_tensors,
+    check_whole,
+    head_count,
+)
 from .progress import progress
 from .texts import check_tokenizer, checked_batch, checked_batches, encode
 
@@ -63,10 +72,11 @@ def record_generation(model, tokenizer, prompt, max_new_tokens=40, repetition_pe
     repetition_penalty: 1 leaves the logits alone; above 1, those of tokens that occurred before are divided by
         it when positive and multiplied by it when negative (Keskar et al. 2019, arXiv:1909.05858).
 
-    Returns a Generation, on the CPU. Raises TextError when prompt and new tokens do not fit the context, and
-    ArgumentError when a number is out of range.
+    Returns a Generation, on the CPU. Raises TextError when prompt and new tokens do not fit the context,
+    ArgumentError when a number is out of range, and ModelError when the model is in train mode, is no causal language
+    model of transformers, or hands out no attention patterns.
     """
-    check_model("record_generation", model)
+    check_readable("record_generation", model, logits=True)
     check_tokenizer("record_generation", tokenizer)
     check_whole("record_generation", 1, max_new_tokens=max_new_tokens)
     if not isinstance(repetition_penalty, Real) or not 0 < repetition_penalty < math.inf:
@@ -159,7 +169,7 @@ def final_norm_name(model):
     there is none, and as `layer_modules` does.
     """
     trunk, _ = _trunk(model)
-    norms = [module for module in trunk.children() if type(module).__name__.endswith("Norm")]
+    norms = [module for module in trunk.children() if _is_norm(module)]
     if not norms:
         raise ModelError(f"final_norm_name: {type(trunk).__name__} has no norm after its layers.")
     return next(name for name, module in model.named_modules() if module is norms[-1])
@@ -208,6 +218,10 @@ def output_projections(model):
     return found
 
 
+def _is_norm(module):
+    return type(module).__name__.endswith("Norm")
+
+
 def _attentions(layer):
     return [each for each in layer.children() if "Attention" in type(each).__name__]
 
@@ -231,7 +245,11 @@ def visit_attention(model, visit):
             if pattern is None or cache is None:
                 raise ModelError(
                     "visit_attention: the model hands out no "
-                    + ("attention pattern. Load it with load_model." if pattern is None else "values: use_cache=True.")
+                    + (
+                        'attention pattern. Load it with load_model, or with attn_implementation="eager".'
+                        if pattern is None
+                        else "values: use_cache=True."
+                    )
                 )
             values = cache.layers[layer].values
             if values.shape[-2] != pattern.shape[-1]:
@@ -252,28 +270,45 @@ def visit_attention_outputs(model, visit):
     """Call `visit(layer, output)` for every layer, as it runs, while the block lasts.
 
     output: (batch, position, d_model), what the layer's attention adds to the residual stream, output matrix and bias
-    included. (Models that normalise it once more before adding it, such as Gemma 2, add something else.) It may be
-    freed after the call. The hooks are gone after the block, also after an exception. Raises ModelError as
-    `output_projections` does.
+    included. It may be freed after the call. The hooks are gone after the block, also after an exception. Raises
+    ModelError as `output_projections` does, and when a norm stands between attention and the stream, as in Gemma 2:
+    such models add something else.
     """
     check_calls("visit_attention_outputs", visit=visit)
+    written = []  # by the latest attention, until the next norm has read something
 
     def hook(layer):
         def seen(module, inputs, options, output):
+            written[:] = [output]
             visit(layer, output.detach())
 
         return seen
 
-    with _after(output_projections(model), hook):  # the whole attention module of BLOOM adds the stream itself
+    def norm_hook(_):
+        def seen(module, inputs):
+            # Names do not tell: Llama's post_attention_layernorm reads the stream, Gemma 2's what attention wrote.
+            if written and inputs and inputs[0].data_ptr() == written.pop().data_ptr():
+                raise ModelError(
+                    f"visit_attention_outputs: {type(model).__name__} puts a norm ({type(module).__name__}) on what "
+                    "attention writes before it adds it to the stream, so that its output matrix does not say what is "
+                    "added. Take a model without such a norm, such as GPT-2, Pythia or Llama."
+                )
+
+        return seen
+
+    norms = [each for layer in layer_modules(model) for each in layer.modules() if _is_norm(each)]
+    # The whole attention module of BLOOM adds the stream itself: its last matrix does not.
+    with _after(output_projections(model), hook), _before(norms, norm_hook):
         yield
 
 
 def checked_tokens(operation, model, tokens, mask=None):
     """(tokens, mask) as `checked_batch` gives them, for a model to read. tokens may be such a pair.
 
-    Raises ArgumentError as it does, and for ids that the model does not have; TextError for more than it can read.
+    Raises ArgumentError as it does, and for ids that the model does not have; TextError for more than it can read;
+    ModelError when the model is in train mode.
     """
-    check_model(operation, model)
+    check_readable(operation, model)
     tokens, mask = checked_batch(operation, tokens if mask is None else (tokens, mask))
     vocabulary, context = model.config.vocab_size, getattr(model.config, "max_position_embeddings", None)
     if (largest := tokens.max()) >= vocabulary:
@@ -300,7 +335,7 @@ def attention_outputs(model, tokens, mask=None):
     """What every layer's attention adds to the stream, kept whole: (layer, batch, position, d_model).
 
     tokens: (batch, position); mask: the same, True for tokens, False for padding, whose outputs mean nothing.
-    Raises ModelError as `output_projections` does, and ArgumentError as `checked_tokens` does.
+    Raises ModelError as `visit_attention_outputs` does, and ArgumentError as `checked_tokens` does.
     """
     checked_tokens("attention_outputs", model, tokens, mask)
     kept = []
@@ -317,7 +352,8 @@ def attention_output_norms(model, batches):
     Memory holds one layer's outputs of one batch, and the norms: give smaller batches where that is too much.
 
     Returns (norms, mask): (layer, text, position), float64 on the CPU, NaN where there is no token; (text, position).
-    Raises ArgumentError when an output holds NaN or infinity, when there is no batch, and as `checked_batch` does.
+    Raises ArgumentError when an output holds NaN or infinity, when there is no batch, and as `checked_batch` does;
+    ModelError as `visit_attention_outputs` does.
     """
     found, masks = [], []
     for batch in progress(checked_batches("attention_output_norms", batches), "batch"):
@@ -451,7 +487,7 @@ def taken_from(outputs):
 def replace_heads(model, heads, replacement):
     """Replace what heads bring, while the block lasts. Yields the list of their names.
 
-    heads: names such as ["2.5"], layer 2 head 5.
+    heads: names such as ["2.5"], layer 2 head 5, and "2.10", head 10: strings, as the number 2.10 would be 2.1.
     replacement: called with (values, layer, head), values (batch, position, head size), it returns what takes their
         place, of the same shape or one that broadcasts to it: `zeros`, `taken_from(...)`, or a function of your own.
 
@@ -459,7 +495,7 @@ def replace_heads(model, heads, replacement):
     an exception. Numerics are raw: TransformerLens's compatibility mode counts value biases elsewhere.
 
     Raises ArgumentError when no head is named, one does not exist, what replaces it has another shape or holds NaN,
-    and when the model was not run in the block.
+    and when the model was not run in the block; ModelError when the model has no attention heads.
 
     >>> with replace_heads(model, ["2.5"], zeros) as sites:           # doctest: +SKIP
     ...     model(tokens)
@@ -534,13 +570,17 @@ def replace_stream(model, layer, vectors, positions=None):
 
 def _head(model, name):
     """("2.5") to (2, 5), when there is such a head."""
-    check_model("replace_heads", model)
-    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
-    layer, _, head = str(name).partition(".")
-    if not (layer.isdecimal() and head.isdecimal() and int(layer) < layers and int(head) < heads):
+    heads, layers = head_count("replace_heads", model), model.config.num_hidden_layers
+    names = f"Names go from '0.0' to '{layers - 1}.{heads - 1}', layer first"
+    if not isinstance(name, str):
         raise ArgumentError(
-            f"replace_heads: there is no head {name!r}. Names go from '0.0' to '{layers - 1}.{heads - 1}', layer first."
+            f"replace_heads: the head {name!r} is no string. {names}: write '0.10' in quotes, the number 0.10 is 0.1."
         )
+    layer, _, head = name.partition(".")
+    numbers = (layer, head)
+    plain = all(each.isdecimal() and each == str(int(each)) for each in numbers)  # '0.01' may be meant as head 10 or 1
+    if not (plain and int(layer) < layers and int(head) < heads):
+        raise ArgumentError(f"replace_heads: there is no head {name!r}. {names}, without further zeros.")
     return int(layer), int(head)
 
 

@@ -53,8 +53,9 @@ class Claims:
             Those that do are printed after a cross. With one of them, a claim that fails may have the value NaN:
             there was nothing to measure.
 
-        Raises ArgumentError when the name is taken or the value is no finite number, and ClaimError when the
-        claim fails on the trained bundled model.
+        The same claim made again takes the place of the first, as when a cell is run again. Raises ArgumentError when
+        the name is that of another sentence or the value is no finite number, and ClaimError when the claim fails on
+        the trained bundled model.
         """
         for argument, given in {"name": name, "sentence": sentence}.items():
             if not isinstance(given, str) or not given.strip():
@@ -62,7 +63,8 @@ class Claims:
         for argument, given in {"holds": holds, "learned": learned}.items():
             if not _is_truth(given):
                 raise ArgumentError(f"claim: {argument} of {name!r} must be True or False; got {given!r:.60}.")
-        if any(each["claim"] == name for each in self.made):
+        places = [place for place, each in enumerate(self.made) if each["claim"] == name]
+        if any(self.made[place]["sentence"] != sentence for place in places):
             raise ArgumentError(f"claim: {name!r} was made before in this notebook; give each claim its own name.")
         try:
             if isinstance(value, (str, bytes)):
@@ -75,7 +77,10 @@ class Claims:
             raise ArgumentError(f"claim: the value of {name!r} is {value}; it must be a finite number.")
         made = {"claim": name, "sentence": sentence, "value": round(value, 3), "holds": holds, "learned": learned}
         made["because"] = reason
-        self.made.append(made)
+        if places:  # a cell that is run again
+            self.made[places[0]] = made
+        else:
+            self.made.append(made)
         if path := os.environ.get("INTERP_CLAIMS"):
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps({**made, "model": self.model, "untrained": self.untrained}) + "\n")

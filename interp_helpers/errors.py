@@ -85,6 +85,30 @@ def check_types(operation, **tensors):
         raise ArgumentError(f"{operation}: tensors must be of one type, and {types}. Turn one into it with .to().")
 
 
+def check_attention(operation, pattern, counted=None):
+    """Raise ArgumentError when rows of a pattern `(..., query, key)` are no weights: they sum to 1, none below 0.
+
+    counted: booleans, broadcast with `(..., query)`, where rows are looked at: those of padding may be anything.
+    """
+    import torch
+
+    half = pattern.dtype in (torch.float16, torch.bfloat16)  # bfloat16 keeps three digits of a weight
+    sums = pattern.sum(-1, dtype=torch.float32 if half else pattern.dtype)
+    bad = ((sums - 1).abs() > (1e-2 if half else 1e-3)) | (pattern.amin(-1) < 0)
+    if counted is not None:
+        bad = bad & counted
+    if bad.any():
+        place = bad.nonzero()[0].tolist()
+        row = pattern.expand(*bad.shape, pattern.shape[-1])[tuple(place)]
+        names = ", ".join(f"{name} {number}" for name, number in zip(["head", "query"][-len(place) :], place[-2:]))
+        before = f"text {', '.join(map(str, place[:-2]))}, " if len(place) > 2 else ""
+        raise ArgumentError(
+            f"{operation}: pattern's row of {before}{names} sums to {row.sum():.4g}, its smallest weight is "
+            f"{row.min():.4g}; a row must sum to 1 with no weight below 0. Give the pattern after the softmax, with all "
+            "its keys."
+        )
+
+
 def checked_array(operation, name, values, *, axes="...", finite=True):
     """Numbers of any kind, in a list, an array or a tensor on any device, as an array; refused as by `check_tensors`.
 
@@ -141,6 +165,38 @@ def check_model(operation, model):
         raise ModelError(
             f"{operation}: model must be a model of transformers, as load_model gives it; got a {type(model).__name__}."
         )
+
+
+def check_readable(operation, model, *, logits=False):
+    """Raise ModelError when `model` is none that texts can be read with: none of transformers', or in train mode.
+
+    logits: whether it has to predict, too: then a bare trunk, or a bridge of TransformerLens, will not do.
+    """
+    check_model(operation, model)
+    if getattr(model, "training", False):
+        raise ModelError(
+            f"{operation}: the model is in train mode, where dropout makes every answer another one; call model.eval() "
+            "first."
+        )
+    bridge = hasattr(model, "run_with_cache")
+    if logits and (bridge or getattr(model, "base_model", None) is model):
+        kind = "a bridge of TransformerLens" if bridge else "a model without its unembedding"
+        raise ModelError(
+            f"{operation}: the model must be a causal language model of transformers, as load_model gives it; got "
+            f"{kind} ({type(model).__name__})."
+        )
+
+
+def head_count(operation, model):
+    """How many heads each layer of a model has. Raises ModelError when it has none, as Mamba."""
+    check_model(operation, model)
+    count = getattr(model.config, "num_attention_heads", None)
+    if not count:
+        raise ModelError(
+            f"{operation}: {type(model).__name__} has no attention heads: its configuration states no "
+            "num_attention_heads. Take a transformer, such as load_model('gpt2') gives."
+        )
+    return count
 
 
 def check_seed(operation, seed):

@@ -10,7 +10,16 @@ Most scores ask the same question: how much attention goes to a certain key? The
 import numpy as np
 import torch
 
-from .errors import ArgumentError, broadcast, check_devices, check_seed, check_tensors, check_whole, checked_array
+from .errors import (
+    ArgumentError,
+    broadcast,
+    check_attention,
+    check_devices,
+    check_seed,
+    check_tensors,
+    check_whole,
+    checked_array,
+)
 
 # A head is of a kind when more than half of its attention is: then, on those texts, no other key has more. The same
 # share parts focused from broad: half of the entropy that an even spread would have.
@@ -93,7 +102,8 @@ def target_score(pattern, target):
 
     pattern: `(..., query, key)`; target: boolean, broadcast against it: for a pattern (batch, head, query, key), give
     tokens as `tokens[:, None]` to the functions that make it. Returns `(...)`, in [0, 1].
-    Raises ArgumentError when no query has a target, and when the pattern holds NaN.
+    Raises ArgumentError when no query has a target, when the row of one that has is no attention (it sums to 1, with
+    no weight below 0), and when the pattern holds NaN.
 
     >>> pattern = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.5, 0]])
     >>> target_score(pattern, previous_token_target(torch.tensor([7, 8, 9])))
@@ -112,12 +122,14 @@ def _mean_attention(operation, pattern, target):
             "(query, key), and the axes before must fit. For (batch, head, query, key), give tokens[:, None] and "
             "mask[:, None]."
         )
-    queries = target.any(-1).sum(-1)
+    counted = target.any(-1)
+    queries = counted.sum(-1)
     if (queries == 0).any():
         raise ArgumentError(
             f"{operation}: no query has a target. A score of duplicates or induction needs a token that occurs twice; "
             "every score needs a text of two tokens or more, without those that the mask leaves out."
         )
+    check_attention(operation, pattern, counted)
     return (pattern * target).sum((-2, -1)) / queries
 
 
@@ -181,7 +193,9 @@ def entropy_bits(pattern):
     >>> entropy_bits(torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0.25, 0.5, 0.25]]))
     tensor([0.0000, 1.0000, 1.5000])
     """
-    return _entropy("entropy_bits", pattern)
+    bits = _entropy("entropy_bits", pattern)
+    check_attention("entropy_bits", pattern)
+    return bits
 
 
 def _entropy(operation, pattern):
@@ -198,10 +212,13 @@ def entropy_shares(pattern):
     The first query has one key and no choice: its share is 0. A layer with a local window reaches less than 1 where
     the window is shorter than the text.
     """
-    return _shares("entropy_shares", pattern)
+    shares = bare_shares("entropy_shares", pattern)
+    check_attention("entropy_shares", pattern)
+    return shares
 
 
-def _shares(operation, pattern):
+def bare_shares(operation, pattern):
+    """`entropy_shares` for a pattern that a model has just given: nobody has to look whether its rows sum to 1."""
     bits = _entropy(operation, pattern)
     _check_square(operation, pattern)
     keys = torch.arange(1, pattern.shape[-1] + 1, device=pattern.device, dtype=pattern.dtype)
@@ -214,7 +231,7 @@ def entropy_share(pattern, mask=None):
     >>> entropy_share(torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [1, 0, 0]]))
     tensor(0.5000)
     """
-    shares = _shares("entropy_share", pattern)
+    shares = bare_shares("entropy_share", pattern)
     if mask is not None:
         _check_mask("entropy_share", mask, pattern=shares)
     counts = torch.ones_like(shares) if mask is None else mask.to(shares.dtype)
@@ -224,6 +241,7 @@ def entropy_share(pattern, mask=None):
             "entropy_share: no query has a choice: pattern must be of two tokens or more, and mask must keep a later "
             "one than the first."
         )
+    check_attention("entropy_share", pattern, mask)
     return (shares * counts)[..., 1:].sum(-1) / queries
 
 
@@ -246,6 +264,7 @@ def value_weighted(pattern, value_norms):
             f"value_weighted: pattern is {tuple(pattern.shape)} and value_norms {tuple(value_norms.shape)}; it must be "
             "(..., key), a norm for each key of the pattern."
         )
+    check_attention("value_weighted", pattern)
     moved = pattern * value_norms[..., None, :]
     sums = moved.sum(-1, keepdim=True)
     if (value_norms < 0).any() or (sums == 0).any():

@@ -29,6 +29,12 @@ KNOWN = [
 ]
 TWIN_SEED = 0
 UNSTATED = 1024  # tokens, GPT-2's
+NO_TOKENIZER = (  # transformers would make one that knows a word or two
+    "its tokenizer is missing (there is no tokenizer.json, no vocab.json with merges.txt, no vocab.txt, no .model); "
+    "save it too: tokenizer.save_pretrained(folder)"
+)
+# What backends say when memory is short; Python and torch have classes for it too, which not all of them use.
+FULL = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
 
 
 def load_model(name="storybook", *, device=None, device_map=None, untrained=False):
@@ -42,10 +48,12 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
 
     Returns (model, tokenizer): the model in eval mode, in float32, with eager attention, so that it can hand
     out its attention patterns. Only safetensors are read and no code of the model's is run. Where a configuration
-    states no longest text, as BLOOM's, whose attention falls with distance, its `max_position_embeddings` becomes 1024.
+    states no longest text as `max_position_embeddings`, that becomes its `max_seq_len`, MPT's name for it, or else
+    1024, as for BLOOM, whose attention falls with distance.
 
     Raises ModelError when there is no such model or device, the hub cannot be reached, the folder holds no usable
-    model, the weights are damaged, incomplete or not finite, or the model is not causal.
+    model or no tokenizer, the weights are damaged, incomplete, not finite or too large for the memory, or the model is
+    not causal.
 
     >>> model, tokenizer = load_model("storybook", device="cpu")
     >>> model.training, model.dtype
@@ -81,10 +89,16 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
         model = model.eval() if device_map is not None else model.to(device).eval()
         _check_looks_back(model, name)
         if getattr(model.config, "max_position_embeddings", None) is None:
-            model.config.max_position_embeddings = UNSTATED
+            model.config.max_position_embeddings = getattr(model.config, "max_seq_len", None) or UNSTATED
     except ModelError:
         raise
     except Exception as problem:  # transformers, tokenizers and safetensors each have errors of their own
+        if _is_full(problem):
+            raise ModelError(
+                f"load_model: {name!r} does not fit into memory: {type(problem).__name__}: {problem} Take a smaller "
+                "model, end what else holds memory, or spread it over several devices: load_model(..., "
+                'device_map="auto").'
+            ) from problem
         raise ModelError(
             f"load_model: {name!r} cannot be read: {type(problem).__name__}: {problem} "
             "A file may be cut short or damaged, or of a kind that transformers does not know. "
@@ -112,6 +126,7 @@ def load_bridge(name="storybook", *, compatibility=False, device=None, untrained
     from transformer_lens.model_bridge import TransformerBridge  # 1 s and 95 MB: here, for those who want it
 
     checked_name("load_bridge", name, ModelError)
+    device = _pick_device(device, "load_bridge")
     model, tokenizer = load_model(name, device=device, untrained=untrained)
     try:
         bridge = TransformerBridge.boot_transformers(
@@ -158,12 +173,17 @@ def empty_model(config):
         ) from problem
 
 
-def _pick_device(device):
+def _is_full(problem):
+    said = isinstance(problem, (RuntimeError, OSError)) and any(each in str(problem).lower() for each in FULL)
+    return said or isinstance(problem, (MemoryError, torch.OutOfMemoryError))
+
+
+def _pick_device(device, operation="load_model"):
     if device is not None:
         try:
             torch.zeros(1, device=device).cpu()  # a name may be right, and no such device be there
         except Exception as problem:  # each backend has errors of its own
-            raise ModelError(f"load_model: there is no device {device!r}; try 'cpu', 'cuda' or 'mps'.") from problem
+            raise ModelError(f"{operation}: there is no device {device!r}; try 'cpu', 'cuda' or 'mps'.") from problem
         return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -177,10 +197,10 @@ def _find_folder(name):
     folder = Path(name).expanduser()
     if folder.is_dir():
         if missing := _missing_part(folder):
-            raise ModelError(f"load_model: the folder {name!r} holds no model: {missing}.")
+            raise ModelError(f"load_model: the folder {name!r} cannot be used: {missing}.")
         return folder
     if looks_like_path(name):
-        raise ModelError(f"load_model: there is no folder {name!r}. Check the path.{_nearest(name)}")
+        raise ModelError(f"load_model: {_nearest(name)}there is no folder {name!r}. Check the path.")
     return fetch(
         name,
         kind="model",
@@ -201,23 +221,30 @@ def _missing_part(folder):
     if "model.safetensors.index.json" in there:
         index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
         absent = sorted(set(index["weight_map"].values()) - there)
-        return f"{', '.join(absent)} missing" if absent else None
-    if "model.safetensors" not in there:
+        if absent:
+            return f"{', '.join(absent)} missing"
+    elif "model.safetensors" not in there:
         pickled = sorted(name for name in there if name.endswith((".bin", ".pt", ".ckpt")))
         return "model.safetensors is missing" + (
             f" (and {', '.join(pickled)} may run code when it is read, so it is not: "
-            "save the model again with model.save_pretrained(folder))"
+            "save the model again with model.save_pretrained(folder), and tokenizer.save_pretrained(folder))"
             if pickled
             else ""
         )
-    return None
+    return None if _holds_tokenizer(there) else NO_TOKENIZER
+
+
+def _holds_tokenizer(there):
+    """Whether one of the forms in which tokenizers are saved is among the names of files."""
+    whole = {"tokenizer.json", "tekken.json", "vocab.txt"} & there or any(name.endswith(".model") for name in there)
+    return bool(whole or {"vocab.json", "merges.txt"} <= there)
 
 
 def _nearest(name):
-    """' Did you mean 'gpt2'?' for 'gtp2'; empty when nothing is near or the name is a known one."""
+    """'Did you mean 'gpt2'? ' for 'gtp2'; empty when nothing is near or the name is a known one."""
     known = {each.lower(): each for each in KNOWN} | {each.split("/")[-1].lower(): each for each in KNOWN}
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return f" Did you mean {known[near[0]]!r}?" if near and known[near[0]] != name else ""
+    return f"Did you mean {known[near[0]]!r}? " if near and known[near[0]] != name else ""
 
 
 def _check_sums(folder, name):

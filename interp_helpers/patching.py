@@ -7,7 +7,7 @@ or one a text, so that their spread is known. Those below need their texts first
 import torch
 
 from .capture import check_calls, checked_tokens, names_of, replace_heads, replace_stream
-from .errors import ArgumentError, check_model, check_tensors, checked_ids
+from .errors import ArgumentError, check_model, check_readable, check_tensors, checked_ids, head_count
 from .progress import progress
 
 
@@ -16,8 +16,10 @@ def text_loss(model, tokens, mask=None):
     """Mean loss of predicting each next token, in nats, of every text: `(text,)`.
 
     tokens, mask: `(text, position)`; mask is True for tokens and False for padding, None when there is none. Raises
-    ArgumentError for a text of one token, and as `checked_batch` does.
+    ArgumentError for a text of one token, and as `checked_batch` does; ModelError for a model in train mode, and for
+    one that is no causal language model of transformers.
     """
+    check_readable("text_loss", model, logits=True)
     tokens, mask = (each.cpu() for each in checked_tokens("text_loss", model, tokens, mask))
     counted = mask[:, 1:]
     if not counted.any(1).all():
@@ -33,10 +35,11 @@ def repeat_gain(model, tokens):
     that makes use of the repetition. Both copies without their first token: the second's cannot be known. Raises
     ArgumentError when a sequence is not a piece of two tokens or more, and the same piece again.
     """
+    check_readable("repeat_gain", model, logits=True)
     tokens, mask = checked_tokens("repeat_gain", model, tokens)
     length = tokens.shape[1] // 2
     if length < 2 or not torch.equal(tokens[:, :length], tokens[:, length:]):
-        raise ArgumentError("repeat_gain: tokens must hold a piece of two tokens or more, and its first half again.")
+        raise ArgumentError("repeat_gain: tokens must hold a piece of two tokens or more, and the same piece again.")
     loss = _losses(model, tokens, mask)
     return loss[:, : length - 1].mean(1) - loss[:, length:].mean(1)
 
@@ -48,6 +51,7 @@ def logit_difference(model, tokens, right, wrong):
     tokens: `(text, position)`; right, wrong: token ids, or `(text,)`. Texts must be of one length: padding would be the
     last token. Raises ArgumentError for ids that the vocabulary does not have.
     """
+    check_readable("logit_difference", model, logits=True)
     tokens, _ = checked_tokens("logit_difference", model, tokens)
     logits = model(tokens.to(model.device)).logits[:, -1].cpu()
     words = {"right": right, "wrong": wrong}
@@ -64,9 +68,9 @@ def sweep_heads(model, metric, replacement, heads=None):
     replacement: as for `replace_heads`. heads: names; the rest is NaN. None for all. Raises ArgumentError when no head
     is named, and as `replace_heads` does.
     """
-    check_model("sweep_heads", model)
+    count = head_count("sweep_heads", model)
     check_calls("sweep_heads", metric=metric, replacement=replacement)
-    layers, count = model.config.num_hidden_layers, model.config.num_attention_heads
+    layers = model.config.num_hidden_layers
     names = [f"{layer}.{head}" for layer in range(layers) for head in range(count)] if heads is None else heads
     names = names_of("sweep_heads", "heads", names)
     if not names:
@@ -74,7 +78,7 @@ def sweep_heads(model, metric, replacement, heads=None):
     found = {}
     for name in progress(names, "head"):
         with replace_heads(model, [name], replacement):
-            found[str(name)] = _measured("sweep_heads", metric, model)
+            found[name] = _measured("sweep_heads", metric, model)
     first = next(iter(found.values()))
     result = torch.full((layers, count, *first.shape), torch.nan)
     for name, value in found.items():

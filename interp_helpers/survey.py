@@ -4,7 +4,7 @@ import torch
 
 from .capture import attention_modules, checked_tokens, visit_attention
 from .errors import ArgumentError, check_devices, check_tensors, checked_array
-from .heads import TARGETS, entropy_shares
+from .heads import TARGETS, bare_shares
 from .progress import progress
 from .texts import checked_batches
 
@@ -23,11 +23,13 @@ def survey(model, batches, *, per_text=False):
     SCORES, without those that no query had a target for. With per_text, NaN marks a text that had none.
 
     Patterns are read one layer at a time and added up at once: time grows with the number of tokens, memory does not.
-    Raises ArgumentError when a text is all padding, padding stands on the left, a pattern holds NaN, or no text is
-    given.
+    Raises ArgumentError when a text is all padding, padding stands on the left, a pattern holds NaN, no text is given,
+    or none has a second token.
     """
     sums, counts = survey_sums(model, progress(checked_batches("survey", batches), "batch"), per_text=per_text)
     scores = mean_scores(sums, counts)
+    if not scores:
+        raise ArgumentError("survey: every text is of one token, which chooses nothing. Give texts of two or more.")
     return scores if per_text else {name: score[0] for name, score in scores.items()}
 
 
@@ -88,7 +90,7 @@ class _Batch:
         check_tensors("survey", **{f"the attention of layer {layer}": to_targets})  # NaN anywhere in it is NaN here
         norms = values.norm(dim=-1)
         weighted = pattern[:, :, 1:, 0] * norms[:, :, :1] / (pattern[:, :, 1:] @ norms[..., None])[..., 0]
-        rest = torch.stack([weighted, entropy_shares(pattern)[:, :, 1:]], -1)
+        rest = torch.stack([weighted, bare_shares("survey", pattern)[:, :, 1:]], -1)
         rest = torch.where(self.queries[:, None, :, None], rest, 0).sum(2)
         found = torch.cat([to_targets, rest], -1).cpu().double()  # on the CPU: Apple's GPUs have no float64
         check_tensors("survey", **{f"the attention of layer {layer}": found})

@@ -105,13 +105,20 @@ def encode(tokenizer, text, *, context=None, room=0):
     """Token ids `(1, position)` of a text, as it stands: no special token is added.
 
     context: the longest sequence that the model can read; room: how many tokens are to be added to the text.
-    Raises TextError when the text is empty, or too long to leave that room.
+    Raises TextError when the text is empty, becomes no tokens, or is too long to leave that room.
     """
     check_tokenizer("encode", tokenizer)
     check_whole("encode", 0, room=room, context=0 if context is None else context)
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
+        raise TextError(f"encode: the text must be a string; got {text!r:.60}. token_batches takes several texts.")
+    if not text.strip():
         raise TextError(f"encode: the text is {text!r}; give at least one word.")
     tokens = torch.tensor([ids_of("encode", tokenizer, text)])
+    if tokens.numel() == 0:
+        raise TextError(
+            f"encode: the text {text[:40]!r} becomes no tokens: the tokenizer knows nothing in it. Use the model's own "
+            "tokenizer, as load_model gives it, or another text."
+        )
     if context is not None and tokens.shape[1] + room > context:
         raise TextError(
             f"encode: the text has {tokens.shape[1]} tokens and {room} more are asked for, but the model reads "
@@ -208,14 +215,14 @@ def load_sentences(name="reviews", *, split="test", column=None):
         that is called like one of TEXT_COLUMNS.
 
     Empty sentences are left out. Raises TextError when there is no such file, data set, split or column, when the hub
-    cannot be reached, and when nothing is left.
+    cannot be reached, and when nothing is left; ArgumentError when the name is neither a string nor a path.
 
     >>> load_sentences()["label"].value_counts().to_dict()
     {'positive': 100, 'negative': 100}
     """
     import pandas as pd
 
-    name = checked_name("load_sentences", name)
+    name = checked_name("load_sentences", name, example="reviews")
     if column is not None and not isinstance(column, str):
         raise TextError(f"load_sentences: column must be the name of one; got {column!r:.60}.")
     path = REVIEWS if name == "reviews" else _expanded(name)
@@ -361,11 +368,21 @@ def checked_batch(operation, batch):
     on the right, where no token can attend to it.
     """
     pair = batch if isinstance(batch, (tuple, list)) else (batch, None)
+    if isinstance(batch, list) and not any(isinstance(each, torch.Tensor) for each in batch):
+        raise ArgumentError(
+            f"{operation}: tokens must be a tensor of ids, (text, position), or a batch (tokens, mask); got a list. "
+            "torch.tensor makes one of rows of one length, pad a batch of others."
+        )
     if len(pair) != 2:
         raise ArgumentError(f"{operation}: a batch is (tokens, mask), or tokens alone; got {len(pair)} things.")
     tokens, mask = pair
     check_tensors(operation, of="ids", tokens=tokens)
     if mask is None:
+        if tokens.ndim != 2:
+            raise ArgumentError(
+                f"{operation}: tokens must be (text, position), as token_batches gives them; got "
+                f"{tuple(tokens.shape)}. For one text, give tokens[None]."
+            )
         mask = torch.ones(tokens.shape, dtype=torch.bool)
     whole = isinstance(mask, torch.Tensor) and mask.dtype in (torch.int32, torch.int64)
     check_tensors(operation, of="ids" if whole else "booleans", mask=mask)

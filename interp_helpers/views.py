@@ -15,7 +15,7 @@ from importlib import resources
 import torch
 from IPython.display import HTML
 
-from .errors import ArgumentError, check_whole, checked_array
+from .errors import ArgumentError, check_attention, check_whole, checked_array
 
 # A white card, because the drawing has dark letters on no ground of its own: it reads the same on a dark page.
 _CARD = "background:white;color:black;padding:1em;max-width:50em"
@@ -89,15 +89,7 @@ def attention_view(tokens, pattern, *, digits=3):
             f"attention_view: {int((~weights.isfinite()).sum())} weights are NaN or infinite in pattern. "
             "Look for a division by 0, or for scores that were masked but not yet put through the softmax."
         )
-    bad = ((weights.sum(-1) - 1).abs() > 1e-3) | (weights < 0).any(-1)
-    if bad.any():
-        head, query = bad.nonzero()[0].tolist()
-        row = weights[head, query]
-        raise ArgumentError(
-            f"attention_view: pattern's row of head {head}, query {query} sums to {row.sum():.4g}, its smallest "
-            f"weight is {row.min():.4g}; a row must sum to 1 with no weight below 0. Give the pattern after the "
-            "softmax, with all its keys."
-        )
+    check_attention("attention_view", weights)
     check_whole("attention_view", 1, 6, digits=digits)
 
     scale = 10**digits

@@ -27,6 +27,7 @@ from .errors import (
     check_whole,
     checked_array,
     checked_ids,
+    head_count,
 )
 
 
@@ -159,11 +160,10 @@ def head_weights(model):
     """HeadWeights of all layers, copied, equal to TransformerLens's raw `bridge.W_Q`, `W_K`, `W_V` and `W_O`.
 
     Knows Q, K and V as one block each in a fused matrix (GPT-2), as three matrices (GPT-Neo, Llama and their like) and
-    fused head by head (GPT-NeoX, BLOOM). Raises ModelError for other layouts.
+    fused head by head (GPT-NeoX, BLOOM). Raises ModelError for other layouts, and for a model without heads.
     """
-    check_model("head_weights", model)
-    config = model.config
-    d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads, config = head_count("head_weights", model), model.config
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // heads
     layers = [_cut(model, module, d_head) for module in attention_modules(model)]
     return HeadWeights(*(torch.stack(each) for each in zip(*layers)))
 

@@ -30,6 +30,16 @@ def test_a_claim_rests_on_a_finite_number_and_a_name_of_its_own():
             claim("00.b", "Not a number", bad, True, learned=False)
 
 
+def test_a_cell_that_is_run_again_makes_its_claim_anew():
+    claim = Claims("gpt2")
+    for value, holds in [(1, False), (3, True)]:
+        claim("00.a", "Over two", value, holds, learned=False)
+        claim("00.b", "Another", 0, True, learned=False)
+    table = claim.table()
+    assert table.index.tolist() == ["00.a", "00.b"]
+    assert table.loc["00.a", ["value", "holds"]].tolist() == [3, "✓"]
+
+
 def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
     monkeypatch.setenv("INTERP_CLAIMS", str(tmp_path / "claims.jsonl"))
     claim = Claims("gpt2", untrained=True)

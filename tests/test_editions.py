@@ -46,10 +46,11 @@ def leaks(blank, source):
         if rubric := editions.region(editions.RUBRIC).search(cell.source):
             lines = rubric[0].splitlines()[1:-1]
             found += [line for line in lines if line.strip() and any(line in each.source for each in blank.cells)]
+    marks = {cell.id: {"nbgrader": cell.metadata["nbgrader"]} for cell in source.cells if "nbgrader" in cell.metadata}
     for cell in blank.cells:
         found += re.findall(r"(?:BEGIN|END) (?:SOLUTION|MARK SCHEME)", cell.source)
         found += [str(output) for output in cell.get("outputs", [])]
-        found += [str(cell.metadata)] if cell.metadata or cell.get("execution_count") else []
+        found += [str(cell.metadata)] if cell.metadata != marks.get(cell.id, {}) or cell.get("execution_count") else []
     return found
 
 

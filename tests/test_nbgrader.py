@@ -36,11 +36,10 @@ def sources(path, kind):
     return [cell.source.rstrip("\n") for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
 
 
-def hand_in(folder, student, change):
-    """A submission of a student: what was released, with `change(cell, solution)` as the source of every answer."""
+def hand_in(folder, student, notebook, change):
+    """A submission of a student: a blank notebook, with `change(cell, solution)` as the source of every answer."""
     solutions = {cell.metadata.nbgrader.grade_id: cell for cell in nbformat.read(NOTEBOOK, 4).cells
                  if cell.metadata.get("nbgrader", {}).get("solution")}  # fmt: skip
-    notebook = nbformat.read(folder / "release" / NAME / NOTEBOOK.name, 4)
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):
             cell.source = change(cell, solutions[cell.metadata.nbgrader.grade_id])
@@ -51,14 +50,18 @@ def hand_in(folder, student, change):
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """The course's folder after three submissions were graded: blank, filled in, and with one answer missing."""
+    """The course's folder after three submissions were graded: blank, filled in, and with one answer missing.
+
+    The first two are of what nbgrader released, the last one of the student edition.
+    """
     folder = tmp_path_factory.mktemp("course")
     course.main(folder, [NOTEBOOK])
     nbgrader(folder, "generate_assignment", NAME)
     first = next(iter(editions.exercises(nbformat.read(NOTEBOOK, 4))))
-    hand_in(folder, "blank", lambda cell, solution: cell.source)
-    hand_in(folder, "filled", lambda cell, solution: solution.source)
-    hand_in(folder, "one_short", lambda cell, solution: (
+    released = folder / "release" / NAME / NOTEBOOK.name
+    hand_in(folder, "blank", nbformat.read(released, 4), lambda cell, solution: cell.source)
+    hand_in(folder, "filled", nbformat.read(released, 4), lambda cell, solution: solution.source)
+    hand_in(folder, "one_short", editions.blank(nbformat.read(NOTEBOOK, 4)), lambda cell, solution: (
         cell if cell.metadata.nbgrader.grade_id == f"answer-{first}" else solution).source)  # fmt: skip
     nbgrader(folder, "autograde", NAME)
     return folder

@@ -40,3 +40,37 @@ def test_a_cell_that_fails_is_reported_and_the_others_still_run(notebook, monkey
     with pytest.raises(SystemExit, match="ZeroDivisionError"):
         run.main()
     assert (run.BUILD / "01_small.ipynb").is_file()
+
+
+def stops(notebook, monkeypatch, capsys, source):
+    """(What the run says at its end when a first notebook has this cell, whether the second one was run)."""
+    broken = notebook.with_name("00_broken.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), broken)
+    monkeypatch.setattr("sys.argv", ["run.py", str(broken), str(notebook)])
+    with pytest.raises(SystemExit) as end:
+        run.main()
+    assert "00_broken" in capsys.readouterr().out
+    return end.value.code.removeprefix(f"{broken}: "), (run.BUILD / "01_small.ipynb").is_file()
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line_and_ends_the_run(notebook, monkeypatch, capsys):
+    source = "import interp_helpers as ih\nih.load_model('./nowhere')"
+    said, others = stops(notebook, monkeypatch, capsys, source)
+    assert said.startswith("ModelError: load_model: there is no folder './nowhere'.")
+    assert "\n" not in said
+    assert not others
+
+
+def test_another_error_of_the_package_is_one_line_and_the_others_still_run(notebook, monkeypatch, capsys):
+    source = "from interp_helpers.errors import check_seed\ncheck_seed('draw', -1)"
+    said, others = stops(notebook, monkeypatch, capsys, source)
+    assert said.startswith("ArgumentError: draw: seed is -1;")
+    assert "\n" not in said
+    assert others
+
+
+def test_any_other_error_keeps_its_traceback_without_colours(notebook, monkeypatch, capsys):
+    said, others = stops(notebook, monkeypatch, capsys, "1 / 0")
+    assert "Traceback" in said
+    assert "\x1b" not in said
+    assert others

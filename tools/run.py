@@ -10,10 +10,14 @@ import nbformat
 from execution import absolute, edition, measure
 from nbconvert import HTMLExporter
 
-from interp_helpers.files import FileError, write_whole
+from interp_helpers import errors
+from interp_helpers.errors import FileError, InterpError, ModelError
+from interp_helpers.files import write_whole
 
 BUILD = Path("build")
 COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]
+OWN = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, InterpError)}
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def render(notebook, title):
@@ -25,14 +29,26 @@ def render(notebook, title):
     )
 
 
+def said(path, problem):
+    """What to print of a notebook that stopped: the sentence of one of the package's own errors, else the traceback."""
+    if getattr(problem, "ename", None) in OWN:
+        return f"{path}: {problem.ename}: {problem.evalue}"
+    return f"{path}: {COLOURS.sub('', str(problem))}"
+
+
+def unloadable(problem):
+    """Whether the model could not be loaded, so that no other notebook can run on it either."""
+    return getattr(problem, "ename", None) == ModelError.__name__ and problem.evalue.startswith("load_model:")
+
+
 def run(path, variables):
     """Execute one notebook with these environment variables, and write its .ipynb and .html.
 
-    Returns (row of the table, error or None).
+    Returns (row of the table, what stopped it or None).
     """
     record, notebook, problem = measure(edition(path, variables["INTERP_MODEL"]), variables)
     if problem:
-        return [path.stem, "", "", "", "failed"], f"{path}: {problem}"
+        return [path.stem, "", "", "", "failed"], problem
     write_whole(BUILD / path.name, nbformat.writes(notebook))
     write_whole(BUILD / f"{path.stem}.html", render(notebook, path.stem))
     held = [each["mark"] for each in record["claims"].values()]
@@ -84,21 +100,23 @@ def main():
         variables["INTERP_UNTRAINED"] = "1"
     if given.sentences:
         variables["INTERP_SENTENCES"] = absolute(given.sentences)
-    rows, errors = [], []
+    rows, problems = [], []
     longest = max(len(path.stem) for path in given.notebooks)
     show(COLUMNS, longest)
     for path in given.notebooks:
         try:
-            row, error = run(path, variables)
-        except FileError as problem:
-            sys.exit(f"run: {problem}")
+            row, problem = run(path, variables)
+        except FileError as refused:
+            sys.exit(f"run: {refused}")
         show(row, longest)
         rows.append(row)
-        errors += [error] if error else []
+        problems += [said(path, problem)] if problem else []
+        if unloadable(problem):
+            break
     name = given.model + (" (untrained)" if given.untrained else "")
     write_whole(BUILD / "index.html", index(rows, f"The course on {name}"))
     print(f"Open {(BUILD / 'index.html').resolve()}")
-    sys.exit("\n\n".join(errors) or None)
+    sys.exit("\n\n".join(problems) or None)
 
 
 if __name__ == "__main__":
