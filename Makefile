@@ -25,8 +25,8 @@ test: .venv/ready  ## Check everything: ruff, unit tests, doctests, and nbval on
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-lab: .venv/ready  ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: .venv/ready  ## Open JupyterLab on student/01_baseline.ipynb
+	$(BIN)/jupyter lab --notebook-dir=. student/01_baseline.ipynb
 
 notebooks: .venv/ready  ## Execute every notebook again in place, store its outputs, and renew student/
 	$(BIN)/python tools/regenerate.py $(NOTEBOOKS)
@@ -70,8 +70,8 @@ lock: .venv/ready  ## Renew requirements.lock, environment.yml and binder/ from 
 	$(PIP) install --quiet uv
 	$(BIN)/python tools/lock.py
 
-clean:  ## Remove what these commands made
-	rm -rf .venv build
+clean:  ## Remove build/ (the environment stays; to remove it, too: rm -rf .venv)
+	rm -rf build
 
 help:  ## List the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12

@@ -4,7 +4,8 @@ python classroom/jupyterhub_load.py NOTEBOOK --students 30 [--proxy path/to/conf
 
 Needs jupyterhub (pip) and configurable-http-proxy (npm) beside the course's own packages. Every student logs in, gets a
 server, uploads the notebook, starts a kernel, and runs all cells as the browser would, one request a cell, over the
-hub's proxy. All press Run All at the same moment, which is the worst that a class can do.
+hub's proxy. All press Run All at the same moment, which is the worst that a class can do. The settings are those of
+jupyterhub_config.py; only here anyone may log in, nothing is encrypted, and all are one user of the machine.
 """
 
 import argparse
@@ -26,8 +27,12 @@ import psutil
 import requests
 import websocket
 
+CLASS = Path(__file__).resolve().parent / "jupyterhub_config.py"
 CONFIG = """
 c = get_config()
+load_subconfig({config!r})
+c.JupyterHub.ssl_cert = c.JupyterHub.ssl_key = c.Spawner.notebook_dir = ""
+c.JupyterHub.active_server_limit = 0
 c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
 c.JupyterHub.hub_port = {hub_port}
 c.JupyterHub.db_url = "sqlite:///{folder}/hub.sqlite"
@@ -40,9 +45,6 @@ allowed = ["admin:users", "admin:servers", "access:servers"]
 c.JupyterHub.load_roles = [dict(name="load", services=["load"], scopes=allowed)]
 c.SimpleLocalProcessSpawner.home_dir_template = "{folder}/home/{{username}}"
 c.Spawner.args = ["--allow-root"]
-c.Spawner.start_timeout = 300
-c.Spawner.http_timeout = 300
-c.Spawner.environment = dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", HF_HUB_OFFLINE="1")
 c.ConfigurableHTTPProxy.command = [{proxy!r}]
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_port}"
 """
@@ -127,7 +129,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "jupyterhub_config.py"
         config.write_text(CONFIG.format(port=port, hub_port=free_port(), proxy_port=free_port(), token=token,
-                                        folder=folder, proxy=given.proxy))  # fmt: skip
+                                        folder=folder, proxy=given.proxy, config=str(CLASS)))  # fmt: skip
         path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
         with open(Path(folder) / "hub.log", "w") as log:
             started = psutil.Popen([sys.executable, "-m", "jupyterhub", "-f", str(config)], cwd=folder, stdout=log,

@@ -24,7 +24,8 @@ def survey(given):
     reads = model.config.max_position_embeddings
     if given.context and given.context > reads:
         raise ArgumentError(
-            f"survey: --context is {given.context}; {given.model} reads {reads} tokens at most. Give fewer, or leave it out."
+            f"survey: --context is {given.context}; {given.model} reads {reads} tokens at most. Give fewer, or leave "
+            "it out."
         )
     context = given.context or reads
     settings = {

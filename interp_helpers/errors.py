@@ -100,12 +100,10 @@ def check_attention(operation, pattern, counted=None):
     if bad.any():
         place = bad.nonzero()[0].tolist()
         row = pattern.expand(*bad.shape, pattern.shape[-1])[tuple(place)]
-        names = ", ".join(f"{name} {number}" for name, number in zip(["head", "query"][-len(place) :], place[-2:]))
-        before = f"text {', '.join(map(str, place[:-2]))}, " if len(place) > 2 else ""
+        where = "head {}, query {}".format(*place) if len(place) == 2 else f"{place}, query last,"
         raise ArgumentError(
-            f"{operation}: pattern's row of {before}{names} sums to {row.sum():.4g}, its smallest weight is "
-            f"{row.min():.4g}; a row must sum to 1 with no weight below 0. Give the pattern after the softmax, with all "
-            "its keys."
+            f"{operation}: pattern's row of {where} sums to {row.sum():.4g}, its smallest weight is {row.min():.4g}; a "
+            "row must sum to 1 with no weight below 0. Give the pattern after the softmax, with all its keys."
         )
 
 

@@ -213,6 +213,47 @@ def test_a_text_may_fill_the_context_and_no_more(folders):
         attention_outputs(model, torch.zeros(1, 65, dtype=torch.long))
 
 
+@pytest.mark.parametrize(("family", "more"), [
+    ("Gemma2", {"head_dim": 8}), ("Gemma3Text", {"head_dim": 8}), ("Olmo2", {}), ("Glm4", {"head_dim": 8}),
+    ("Llama", None), ("Gemma", None), ("Qwen3", None), ("Phi", None), ("GPTNeoX", None), ("Mpt", None), ("OPT", None),
+])  # fmt: skip
+def test_a_norm_between_attention_and_the_stream_is_refused(family, more):
+    """Gemma 2 has the names of Llama's norms in other places; OLMo 2 has as many norms as Llama."""
+    import transformers
+
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "hidden_size": 16}
+    if family == "Mpt":
+        sizes = {"n_layers": 2, "n_heads": 2, "d_model": 16}
+    if family == "OPT":
+        sizes |= {"ffn_dim": 8, "word_embed_proj_dim": 16}
+    more = {**(more or {}), "pad_token_id": 0, "vocab_size": 32, "intermediate_size": 16, **sizes}
+    if family in ("Gemma", "Qwen3"):
+        more["head_dim"] = 8
+    config = getattr(transformers, f"{family}Config")(attn_implementation="eager", **more)
+    name = {"Gemma3Text": "Gemma3"}.get(family, family)
+    model, tokens = getattr(transformers, f"{name}ForCausalLM")(config).eval(), torch.tensor([[1, 2, 3]])
+    for call in [
+        lambda: interp_helpers.attention_outputs(model, tokens),
+        lambda: interp_helpers.attention_output_norms(model, [tokens]),
+    ]:
+        if family in ("Gemma2", "Gemma3Text", "Olmo2", "Glm4"):
+            with pytest.raises(ModelError, match=r"puts a norm \(\w+RMSNorm\) on what attention writes"):
+                call()
+        else:
+            call()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_generating_takes_a_model_that_predicts_and_rests(folders):
+    model, tokenizer = load_model(str(folders["gpt2"]), device="cpu")
+    bridge, _ = interp_helpers.load_bridge(device="cpu")
+    for wrong in [model.base_model, bridge]:
+        with pytest.raises(ModelError, match="must be a causal language model of transformers, as load_model gives it"):
+            record_generation(wrong, tokenizer, PROMPT)
+    with pytest.raises(ModelError, match=r"train mode, .* call model\.eval\(\) first"):
+        record_generation(model.train(), tokenizer, PROMPT)
+
+
 def test_attention_is_visited_also_where_one_token_looks_at_all_before_it(folders):
     """As at the later steps of a generation: fewer queries than keys."""
     from interp_helpers.capture import visit_attention

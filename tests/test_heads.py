@@ -149,10 +149,33 @@ def test_bad_patterns_are_refused():
     for score in [heads.previous_token_score, heads.entropy_share]:
         with pytest.raises(ArgumentError, match="NaN"):
             score(broken)
+    for score in [heads.previous_token_score, heads.first_token_score, heads.current_token_score, heads.entropy_share,
+                  heads.entropy_shares, heads.entropy_bits, lambda each: heads.value_weighted(each, torch.ones(3)),
+                  lambda each: heads.target_score(each, torch.ones(3, 3, dtype=torch.bool).tril()),
+                  lambda each: heads.induction_score(each, torch.tensor([4, 4, 4])),
+                  lambda each: heads.duplicate_token_score(each, torch.tensor([4, 4, 4]))]:  # fmt: skip
+        for wrong in [PATTERN * 1.002, PATTERN * 5, torch.tensor([[1.0, 0, 0], [1.5, -0.5, 0], [0.5, 0, 0.5]])]:
+            with pytest.raises(ArgumentError, match="a row must sum to 1 with no weight below 0"):
+                score(wrong)
+        score(PATTERN * 1.0009)
+    with pytest.raises(ArgumentError, match=r"row of \[0, 1, 2\], query last, sums to 2"):
+        heads.previous_token_score(torch.stack([PATTERN, PATTERN * torch.tensor([[1.0], [1], [2]])])[None])
+    thirds = (torch.ones(3, 3) / 3).bfloat16() * 1.008  # a rounding of its own
+    assert heads.previous_token_score(thirds) == thirds[0, 0]
     with pytest.raises(ArgumentError, match="a token that occurs twice"):
         heads.induction_score(PATTERN, torch.tensor([1, 2, 3]))
     with pytest.raises(ArgumentError, match="two tokens or more"):
         heads.previous_token_score(torch.ones(1, 1))
+
+
+def test_rows_that_do_not_count_may_be_anything():
+    """Padding, and queries without a target."""
+    mask, wild = torch.tensor([True, True, False]), PATTERN.clone()
+    wild[2] = 0
+    for score in [heads.previous_token_score, heads.first_token_score, heads.current_token_score, heads.entropy_share]:
+        assert torch.equal(score(wild, mask), score(PATTERN, mask))
+    with pytest.raises(ArgumentError, match="sums to 0"):
+        heads.previous_token_score(wild)
 
 
 def test_missing_scores_and_nan_are_refused():

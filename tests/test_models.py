@@ -12,7 +12,7 @@ from data import repeated_random
 from measure import losses, patterns, shifted_score
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
-from interp_helpers import ModelError, empty_model, load_model
+from interp_helpers import ModelError, empty_model, load_bridge, load_model
 from interp_helpers.models import STORYBOOK
 
 
@@ -82,7 +82,7 @@ def test_the_twin_has_the_same_shape_other_weights_and_is_always_the_same(storyb
 
 
 def test_an_unknown_name_gets_the_nearest_known_one():
-    with pytest.raises(ModelError, match="Did you mean 'storybook'"):
+    with pytest.raises(ModelError, match=r"^load_model: Did you mean 'storybook'\?"):
         load_model("storybok")
     with pytest.raises(ModelError, match="Did you mean 'EleutherAI/gpt-neo-125M'"):
         load_model("gpt-neo-125m")
@@ -132,8 +132,60 @@ def test_a_folder_without_a_model(tmp_path, folders):
     with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
         load_model(str(folder))
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(ModelError, match=r"pytorch_model\.bin may run code"):
+    both = r"pytorch_model\.bin may run code .* model\.save_pretrained\(folder\), and tokenizer\.save_pretrained"
+    with pytest.raises(ModelError, match=both):
         load_model(str(folder))
+
+
+def test_a_folder_without_a_tokenizer(tmp_path, folders):
+    """As `model.save_pretrained(folder)` alone leaves it; transformers would make a tokenizer of one word."""
+    AutoModelForCausalLM.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path)
+    for file in [None, "tokenizer_config.json", "vocab.json"]:
+        if file:
+            (tmp_path / file).write_text("{}", encoding="utf-8")
+        with pytest.raises(ModelError, match=r"tokenizer is missing .* tokenizer\.save_pretrained\(folder\)"):
+            load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [["tokenizer.json"], ["tokenizer.model"], ["spiece.model"], ["vocab.txt"], ["vocab.json", "merges.txt"]],
+    ids="+".join,
+)
+def test_forms_in_which_tokenizers_are_saved(files, tmp_path):
+    from interp_helpers.models import NO_TOKENIZER, _missing_part
+
+    for file in ["config.json", "model.safetensors", "generation_config.json", "tokenizer_config.json"]:
+        (tmp_path / file).touch()
+    for file in files:
+        assert _missing_part(tmp_path) == NO_TOKENIZER
+        (tmp_path / file).touch()
+    assert _missing_part(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "full"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:75] . DefaultCPUAllocator: not enough memory"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("shapes do not fit"), False),
+        (OSError(5, "Input/output error"), False),
+    ],
+    ids=repr,
+)
+def test_a_model_that_does_not_fit_is_not_called_damaged(problem, full, folders, monkeypatch):
+    def fail(*given, **options):
+        raise problem
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folders["gpt2"]), device="cpu")
+    assert ("does not fit into memory" in str(error.value)) == full
+    assert ("damaged" in str(error.value)) == (not full)
+    assert ("Take a smaller model" in str(error.value) and 'device_map="auto"' in str(error.value)) == full
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path, folders):
@@ -235,6 +287,15 @@ def test_a_model_that_states_no_longest_text_gets_one(untrained, folders, tmp_pa
     assert load_model(str(folders["gpt2"]), device="cpu")[0].config.max_position_embeddings == 64
 
 
+def test_the_longest_text_of_an_mpt_is_its_own(folders, tmp_path):
+    from transformers import AutoTokenizer, MptConfig, MptForCausalLM
+
+    config = MptConfig(n_layers=1, n_heads=2, d_model=8, vocab_size=8192, max_seq_len=48)
+    MptForCausalLM(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path)
+    assert load_model(str(tmp_path), device="cpu")[0].config.max_position_embeddings == 48
+
+
 def test_weights_that_are_not_numbers_are_refused(folders, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -247,8 +308,9 @@ def test_weights_that_are_not_numbers_are_refused(folders, tmp_path):
 
 
 def test_a_device_that_does_not_exist():
-    with pytest.raises(ModelError, match="no device 'abacus'"):
-        load_model("storybook", device="abacus")
+    for load in [load_model, load_bridge]:
+        with pytest.raises(ModelError, match=f"^{load.__name__}: there is no device 'abacus'"):
+            load("storybook", device="abacus")
 
 
 def test_an_empty_model_of_numbers_that_do_not_go_together():
@@ -300,7 +362,7 @@ def test_the_twin_is_the_one_that_seed_0_gives(storybook):
 
 
 def test_a_model_is_proposed_also_without_its_owner():
-    with pytest.raises(ModelError, match=r"Did you mean 'HuggingFaceTB/SmolLM2-135M'\?"):
+    with pytest.raises(ModelError, match=r"^load_model: Did you mean 'HuggingFaceTB/SmolLM2-135M'\? there is no"):
         load_model("./smollm2")
 
 

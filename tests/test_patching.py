@@ -7,6 +7,7 @@ import torch
 
 from interp_helpers import (
     ArgumentError,
+    ModelError,
     TextError,
     encode_pair,
     head_outputs,
@@ -146,7 +147,7 @@ def test_everything_is_undone_after_an_exception(model):
 
 
 def test_bad_requests_are_refused(model):
-    for name in ["2.0", "0.4", "0", "a.b", "-1.0", 7]:
+    for name in ["2.0", "0.4", "0", "a.b", "-1.0", 7, 0.10, "0.01", "00.1", "0.1 ", "0.\u0661"]:
         with pytest.raises(ArgumentError, match=r"Names go from '0\.0' to '1\.3'"), replace_heads(model, [name], zeros):
             pass
     with pytest.raises(ArgumentError, match="no head is named"), replace_heads(model, [], zeros):
@@ -227,7 +228,7 @@ def test_metrics_by_hand(model):
     loss = [-chances[place, twice[0, place + 1]].item() for place in range(5)]
     expected = (loss[0] + loss[1]) / 2 - (loss[3] + loss[4]) / 2
     assert patching.repeat_gain(model, twice).item() == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(ArgumentError, match="its first half again"):
+    with pytest.raises(ArgumentError, match="the same piece again"):
         patching.repeat_gain(model, torch.tensor([[5, 6, 7, 5, 6, 8]]))
     last = logits(model)[:, -1]
     found = patching.logit_difference(model, TOKENS, 3, torch.tensor([4, 5]))
@@ -306,3 +307,56 @@ def test_a_head_that_the_outputs_do_not_have_cannot_be_taken_from_them(model):
     for outputs, head in [(torch.zeros(2, 3, 8), "0.3"), (torch.zeros(1, 4, 8), "1.0")]:
         with pytest.raises(ArgumentError, match=f"it lacks {head}"), replace_heads(model, [head], taken_from(outputs)):
             logits(model)
+
+
+def test_a_number_for_a_head_is_answered_with_quotes(model):
+    for heads in [[0.10], [1]]:
+        with pytest.raises(ArgumentError, match=r"write '0\.10' in quotes"), replace_heads(model, heads, zeros):
+            pass
+
+
+@pytest.mark.parametrize("run", [
+    lambda model: patching.text_loss(model, TOKENS),
+    lambda model: patching.repeat_gain(model, torch.tensor([[5, 6, 5, 6]])),
+    lambda model: patching.logit_difference(model, TOKENS, 3, 4),
+])  # fmt: skip
+def test_what_predicts_nothing_or_at_random_is_refused(model, run):
+    with pytest.raises(ModelError, match=r"without its unembedding \(\w+Model\)"):
+        run(model.base_model)
+    bridge, _ = load_bridge("storybook", device="cpu")
+    with pytest.raises(ModelError, match=r"causal language model of transformers, .* a bridge of TransformerLens"):
+        run(bridge)
+    run(model)
+    model.train()
+    try:
+        with pytest.raises(ModelError, match=r"call model\.eval\(\) first"):
+            run(model)
+    finally:
+        model.eval()
+
+
+def test_a_model_without_attention_has_no_heads():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    from interp_helpers.weights import head_weights
+
+    model = MambaForCausalLM(MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1)).eval()
+    for run in [
+        lambda: patching.sweep_heads(model, lambda model: 1.0, zeros),
+        lambda: replace_heads(model, ["0.0"], zeros).__enter__(),
+        lambda: head_weights(model),
+    ]:
+        with pytest.raises(ModelError, match="MambaForCausalLM has no attention heads"):
+            run()
+
+
+@pytest.mark.parametrize(("tokens", "message"), [
+    ([[1, 2]], "tokens must be a tensor of ids, .* got a list"),
+    ([[1, 2], [3, 4]], "tokens must be a tensor of ids, .* got a list"),
+    (torch.tensor([1, 2]), r"got \(2,\)\. For one text, give tokens\[None\]"),
+])  # fmt: skip
+def test_what_is_no_batch_is_answered_with_one(model, tokens, message):
+    for read in [patching.text_loss, head_outputs]:
+        with pytest.raises(ArgumentError, match=message) as error:
+            read(model, tokens)
+        assert "tokens and mask must" not in str(error.value)

@@ -86,6 +86,7 @@ DAMAGE = {
     "tokenizer cut short": cut("tokenizer.json"),
     "config gone": gone("config.json"),
     "weights gone": gone("model.safetensors"),
+    "tokenizer gone": gone("tokenizer.json"),
     "random config": random_file("config.json"),
     "random weights": random_file("model.safetensors"),
     "random tokenizer": random_file("tokenizer.json"),

@@ -384,6 +384,14 @@ def test_a_model_without_a_limit_is_given_pieces_of_1024_tokens(tmp_path):
     assert json.loads((tmp_path / "scores.parquet.shards" / "survey.json").read_text())["context"] == 1024
 
 
+def test_a_context_that_the_model_cannot_read_is_refused_at_once(folders, tmp_path):
+    words = ["--model", str(folders["gpt2"]), "--texts", "nowhere.txt", "--out", str(tmp_path / "scores.parquet")]
+    with pytest.raises(SystemExit, match=r"--context is 65; .* reads 64 tokens at most"):
+        main(["survey", "--cpu", *words, "--context", "65"])
+    with pytest.raises(SystemExit, match=r"no file or folder nowhere\.txt"):
+        main(["survey", "--cpu", *words, "--context", "64"])
+
+
 @pytest.mark.parametrize("spread", [[], ["--device-map", "auto"]])
 def test_the_command_line_hands_on_the_map_of_devices_or_a_device(spread, folders, corpus, tmp_path, monkeypatch):
     from interp_helpers import models

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import build_site
 import pytest
 from browser import CHROMIUM, browser
 
@@ -188,6 +189,7 @@ def test_every_notebook_every_module_and_the_views_are_there(visits, site):
     pages = {path.relative_to(site).as_posix(): found for path, found in visits.items()}
     assert {f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")} < set(pages)
     assert pages["notebooks/02_head_specialization.html"]["views"] > 0
+    assert (site / "student/index.html").as_uri() in pages["index.html"]["links"]
     modules = {f"module-interp_helpers.{name}" for name in interp_helpers._MODULES}
     assert modules < set(pages["api.html"]["ids"])
     assert "interp_helpers.load_model" not in pages["api.html"]["ids"]  # each once, where it is defined
@@ -200,6 +202,12 @@ def test_launch_buttons_open_the_edition_with_blank_exercises(visits, site):
         assert {url.split("/")[2] for url in launched} == {"mybinder.org", "colab.research.google.com"}
         assert all(url.endswith(name) for url in launched)
         assert (site / name).as_uri() in visits[path]["links"]
+
+
+def test_without_sphinx_one_line_says_what_is_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sphinx.cmd.build", None)
+    with pytest.raises(SystemExit, match=r"^build_site: .+ is not installed\. The site needs Python 3\.11 or newer"):
+        build_site.main()
 
 
 def test_no_marker_of_the_editions_is_left(site):

@@ -115,7 +115,8 @@ def test_bad_input_is_refused(model):
         ([(tokens, mask & False)], "all padding"),
         ([(tokens.flip(1), mask.flip(1))], "on the right"),
         ([(tokens, mask[:, :3])], r"must both be \(text, position\)"),
-        ([tokens[0]], r"must both be \(text, position\)"),
+        ([tokens[0]], r"must be \(text, position\), .* give tokens\[None\]"),
+        ([tokens[:1, :1], (tokens[:2], torch.arange(12) < torch.ones(2, 1))], "every text is of one token"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             survey(model, batches)
@@ -133,7 +134,13 @@ def test_a_model_that_hides_its_attention_is_an_error(folders):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folders["gpt2"], attn_implementation="sdpa").eval()
-    with pytest.raises(ModelError, match="no attention pattern"):
+    with pytest.raises(ModelError, match=r'no attention pattern.*attn_implementation="eager"'):
+        survey(model, [torch.arange(1, 9)[None]])
+
+
+def test_dropout_is_refused(folders):
+    model = load_model(str(folders["gpt2"]), device="cpu")[0].train()
+    with pytest.raises(ModelError, match=r"survey: the model is in train mode, .* call model\.eval\(\)"):
         survey(model, [torch.arange(1, 9)[None]])
 
 

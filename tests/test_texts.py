@@ -24,10 +24,27 @@ def test_a_text_stands_as_it_is(storybook):
     assert tokenizer.bos_token_id not in tokens
 
 
-@pytest.mark.parametrize("text", ["", "  \n", None, 7])
+@pytest.mark.parametrize("text", ["", "  \n", None, 7, ["a"]])
 def test_no_text_is_an_error(storybook, text):
-    with pytest.raises(TextError, match="give at least one word"):
+    message = "give at least one word" if isinstance(text, str) else "must be a string; .* token_batches takes several"
+    with pytest.raises(TextError, match=message):
         encode(storybook[1], text)
+
+
+def test_a_text_that_becomes_no_tokens_is_an_error():
+    """As where a folder of a model had no tokenizer, and transformers made one without words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    nothing = Tokenizer(models.BPE())
+    nothing.pre_tokenizer = pre_tokenizers.ByteLevel()
+    with pytest.raises(TextError, match="'the king' becomes no tokens"):
+        encode(PreTrainedTokenizerFast(tokenizer_object=nothing), "the king")
+
+
+def test_a_list_is_no_name_of_sentences():
+    with pytest.raises(ArgumentError, match="a string such as 'reviews'"):
+        load_sentences(["a", "b"])
 
 
 def test_a_text_longer_than_the_context_says_by_how_much(storybook):

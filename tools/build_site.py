@@ -34,6 +34,7 @@ PAGES = [
 PAGES += ["interp_helpers/data/storybook/README.md"]
 PICTURES = ["docs/*.png", "docs/*.svg"]
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+FOLDER = re.compile(r"\[([^]]+)\]\(((?:\.\./)*student)/?\)")  # a link to the student edition, which the site carries
 
 
 def prepared(notebook):
@@ -49,7 +50,10 @@ def prepared(notebook):
 
 
 def relinked(text, page, pages, repository):
-    """The text of a page with links to files of the repository that are no page of the site leading there."""
+    """The text of a page with links to files of the repository that are no page of the site leading there.
+
+    A link to student/ leads to the copy beside the pages, in HTML: Sphinx does not know of that copy.
+    """
 
     def link(found):
         target = PurePosixPath(os.path.normpath(page.parent / found[1])).as_posix()
@@ -59,7 +63,7 @@ def relinked(text, page, pages, repository):
             return found[0]
         return f"]({repository}/{'tree' if (ROOT / target).is_dir() else 'blob'}/main/{target}"
 
-    return LINK.sub(link, text)
+    return LINK.sub(link, FOLDER.sub(r'<a href="\2/index.html">\1</a>', text))
 
 
 def lay_out(source):
@@ -86,8 +90,30 @@ def lay_out(source):
             shutil.copy(path, target)
 
 
+def add_student(out):
+    """Copy student/ beside the pages, with a page that lists it, for a folder has none when it is served."""
+    shutil.copytree(ROOT / "student", out / "student", dirs_exist_ok=True)
+    names = sorted(path.name for path in (ROOT / "student").glob("*.ipynb"))
+    items = "".join(f'<li><a href="{name}" download>{name}</a></li>' for name in names)
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        "<title>Notebooks with blank exercises</title><style>:root{color-scheme:light dark}"
+        "body{font:16px/1.6 sans-serif;margin:2em auto;max-width:50em;padding:0 1em}</style>"
+        "<h1>Notebooks with blank exercises</h1>"
+        f'<p>To open in JupyterLab. <a href="../index.html">Back to the course</a></p><ul>{items}</ul></html>'
+    )
+    (out / "student" / "index.html").write_text(page, encoding="utf-8")
+
+
 def main():
-    from sphinx.cmd.build import build_main
+    try:
+        from sphinx.cmd.build import build_main
+    except ModuleNotFoundError as missing:
+        sys.exit(
+            f"build_site: {missing.name} is not installed. The site needs Python 3.11 or newer; this is "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Make the environment anew: rm -rf .venv && make site "
+            "PYTHON=python3.12"
+        )
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, default=ROOT / "build/site-source", help="where the pages are laid out")
@@ -98,7 +124,7 @@ def main():
     doctrees = given.source.with_name(given.source.name + "-doctrees")
     options = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", doctrees, "-c", ROOT / "site"]
     failed = build_main([str(each) for each in [*options, given.source, given.out]])
-    shutil.copytree(ROOT / "student", given.out / "student", dirs_exist_ok=True)
+    add_student(given.out)
     sys.exit(failed or print(f"Open {(given.out / 'index.html').resolve()}"))
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 CONFIG = Path(__file__).parent.parent / "classroom" / "nbgrader_config.py"
+ACTIVATE = Path(sys.executable).parent / "activate"  # nbgrader calls alembic by name
 
 
 def main(folder, paths):
@@ -18,7 +19,8 @@ def main(folder, paths):
     for path in map(Path, paths):
         (folder / "source" / path.stem).mkdir(exist_ok=True)
         shutil.copy(path, folder / "source" / path.stem / path.name)
-    print(f"{len(paths)} assignments in {folder / 'source'}. Next: cd {folder} && nbgrader generate_assignment NAME")
+    print(f"{len(paths)} assignments in {folder / 'source'}. Next:")
+    print(f"source {ACTIVATE} && cd {folder} && nbgrader generate_assignment NAME")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def mark(notebook):
 
 
 def blank(notebook):
-    """A copy of a notebook with stubs for solutions, without rubrics and outputs, and of the metadata nbgrader's only."""
+    """A copy of a notebook with stubs for solutions, without rubrics and outputs; of the metadata, nbgrader's stays."""
     made = nbformat.from_dict(notebook)
     made.metadata.pop("stored_with", None)
     for cell in made.cells:
