@@ -26,7 +26,7 @@ def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
 
     name: a hub id; kind: "model" or "dataset"; patterns: the files that are wanted, from its top folder and, for a
     data set, from folders inside. missing: folder -> what keeps it from being used, in words, or None.
-    operation, bundled, hint: for the error's sentence, which begins with the hint. error: the class of the error.
+    operation, bundled, hint: for the error's sentence; the hint stands behind the name. error: the class of the error.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -39,16 +39,16 @@ def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
         if missing(cached) is None:
             return cached
     except HFValidationError as problem:
-        raise error(f"{operation}: {hint}{name!r} is not a {kind} name.") from problem
+        raise error(f"{operation}: {name!r}{hint} is not a {kind} name.") from problem
     except LocalEntryNotFoundError:
         pass
     try:
         HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT)  # one question, no retries: 23 s of them are spared
     except RepositoryNotFoundError as problem:
-        raise error(f"{operation}: {hint}the hub has no {kind} {name!r} (or it is private).") from problem
+        raise error(f"{operation}: the hub has no {kind} {name!r}{hint}, or it is private.") from problem
     except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
         raise error(
-            f"{operation}: {hint}{name!r} is not on this machine and the Hugging Face hub cannot be reached "
+            f"{operation}: {name!r}{hint} is not on this machine and the Hugging Face hub cannot be reached "
             f"({type(problem).__name__}). Go on with {operation}({bundled!r}), which needs no network; or give "
             f"the path of a folder that holds the {kind}; or connect and try again."
         ) from problem

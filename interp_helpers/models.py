@@ -200,7 +200,7 @@ def _find_folder(name):
             raise ModelError(f"load_model: the folder {name!r} cannot be used: {missing}.")
         return folder
     if looks_like_path(name):
-        raise ModelError(f"load_model: {_nearest(name)}there is no folder {name!r}. Check the path.")
+        raise ModelError(f"load_model: there is no folder {name!r}{_nearest(name)}. Check the path.")
     return fetch(
         name,
         kind="model",
@@ -241,10 +241,10 @@ def _holds_tokenizer(there):
 
 
 def _nearest(name):
-    """'Did you mean 'gpt2'? ' for 'gtp2'; empty when nothing is near or the name is a known one."""
+    """' (did you mean 'gpt2'?)' for 'gtp2'; empty when nothing is near or the name is a known one."""
     known = {each.lower(): each for each in KNOWN} | {each.split("/")[-1].lower(): each for each in KNOWN}
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return f"Did you mean {known[near[0]]!r}? " if near and known[near[0]] != name else ""
+    return f" (did you mean {known[near[0]]!r}?)" if near and known[near[0]] != name else ""
 
 
 def _check_sums(folder, name):
