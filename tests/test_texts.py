@@ -313,3 +313,9 @@ def test_random_tokens_are_those_of_seed_0_unless_told_otherwise(storybook):
 
     assert torch.equal(drawn(), drawn(seed=0))
     assert not (drawn() == drawn(seed=1)).all(-1).any()
+
+
+def test_a_batch_may_be_a_list_of_tokens_and_their_mask():
+    tokens, mask = torch.ones(2, 3, dtype=torch.long), torch.ones(2, 3, dtype=torch.bool)
+    for found, wanted in zip(checked_batch("here", [tokens, mask]), (tokens, mask)):
+        assert torch.equal(found, wanted)
