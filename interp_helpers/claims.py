@@ -41,7 +41,7 @@ class Claims:
             raise ArgumentError(f"Claims: model must be the name of a model; got a {type(model).__name__}.")
         self.model = str(model)
         self.untrained = untrained
-        self.made = []
+        self.made = {}  # name -> claim, in the order in which they were made first
 
     def __call__(self, name, sentence, value, holds, *, learned, because=None):
         """Print and keep a claim.
@@ -63,8 +63,7 @@ class Claims:
         for argument, given in {"holds": holds, "learned": learned}.items():
             if not _is_truth(given):
                 raise ArgumentError(f"claim: {argument} of {name!r} must be True or False; got {given!r:.60}.")
-        places = [place for place, each in enumerate(self.made) if each["claim"] == name]
-        if any(self.made[place]["sentence"] != sentence for place in places):
+        if self.made.get(name, {"sentence": sentence})["sentence"] != sentence:
             raise ArgumentError(f"claim: {name!r} was made before in this notebook; give each claim its own name.")
         try:
             if isinstance(value, (str, bytes)):
@@ -77,10 +76,7 @@ class Claims:
             raise ArgumentError(f"claim: the value of {name!r} is {value}; it must be a finite number.")
         made = {"claim": name, "sentence": sentence, "value": round(value, 3), "holds": holds, "learned": learned}
         made["because"] = reason
-        if places:  # a cell that is run again
-            self.made[places[0]] = made
-        else:
-            self.made.append(made)
+        self.made[name] = made
         if path := os.environ.get("INTERP_CLAIMS"):
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps({**made, "model": self.model, "untrained": self.untrained}) + "\n")
@@ -98,6 +94,6 @@ class Claims:
                 "holds": "✓" if each["holds"] else "✗",
                 "needs training": "yes" if each["learned"] else "no",
             }
-            for each in self.made
+            for each in self.made.values()
         ]
         return pd.DataFrame(rows, columns=["claim", "sentence", "value", "holds", "needs training"]).set_index("claim")

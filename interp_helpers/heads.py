@@ -218,7 +218,11 @@ def entropy_shares(pattern):
 
 
 def bare_shares(operation, pattern):
-    """`entropy_shares` for a pattern that a model has just given: nobody has to look whether its rows sum to 1."""
+    """`entropy_shares` of a pattern `(..., query, key)`, `(..., query)`, whether or not its rows sum to 1.
+
+    For patterns that a model has just given: looking costs time, and models with a sink of their own give less than 1.
+    operation: for the error. Raises ArgumentError for a pattern that holds NaN, or is not square.
+    """
     bits = _entropy(operation, pattern)
     _check_square(operation, pattern)
     keys = torch.arange(1, pattern.shape[-1] + 1, device=pattern.device, dtype=pattern.dtype)

@@ -15,7 +15,7 @@ def context():
     """What the notebook's check cells hand over, but for models: {exercise: keyword arguments}."""
     tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(3), 8)
     patterns = live.AttentionOnly(2)(tokens)[1].detach()
-    losses = torch.rand(4, 9)
+    losses = torch.rand(4, 9, generator=torch.Generator().manual_seed(0))
     wanted = (losses[:, :4] - losses[:, 5:]).mean()
     series = np.array([0, 0.1, 0, 0.2, 3, 5, 5.2, 5.1])
     return {
