@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "tools"))
+sys.path.insert(0, str(Path(__file__).parent / "dev" / "tools"))
 import environment  # noqa: F401 - before anything that reads it
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # "0" for pytest -m hub
@@ -22,10 +22,19 @@ def pytest_configure(config):
         IPyNbCell.compare_outputs = with_tolerance(IPyNbCell.compare_outputs)
 
 
+def rank(item):
+    """xdist hands out files in this order. What takes longest begins first, so that no core waits for it at the end:
+    notebooks, of which the later ones take longer, then the tests that run notebooks."""
+    if item.path.suffix == ".ipynb":
+        return 0, -int(item.path.name[:2])
+    return 1, item.path.name != "test_notebooks.py"
+
+
 def pytest_collection_modifyitems(items):
-    """nbval passes a cell that was never executed, unchecked: refuse it."""
+    """Put the files in order. And nbval passes a cell that was never executed, unchecked: refuse it."""
     from nbval.plugin import IPyNbCell
 
+    items.sort(key=rank)
     blank = [
         item.nodeid
         for item in items

@@ -1,84 +1,29 @@
 """Helpers of the notebook course on looking inside GPT-style language models.
 
-Importing the package loads nothing else: a name brings its module, and torch with it, when it is first used.
+| module | what it is for |
+|---|---|
+| `models` | a name becomes a model and its tokenizer, or a bridge of TransformerLens |
+| `text` | text to tokens and back to labels; `Batch`; the texts that the course carries |
+| `generation` | one greedy generation with everything that happened in it |
+| `attention` | what heads look at: targets, scores, classes, and a survey of all heads over many texts |
+| `residual` | what is written into the residual stream; the logit lens; direct logit attribution |
+| `adjustments` | how much attention moves each token, and regressions on it |
+| `weights` | what can be read without running the model |
+| `interventions` | ablate and patch, and what that does to a metric |
+| `live` | a small model that trains in the notebook |
+| `evidence` | published figures, and storybook's training log |
+| `plots`, `views` | figures with matplotlib; interactive views with CircuitsVis |
+| `claims`, `exercises` | claims that are checked when a cell runs; checkers of the exercises |
+| `corpus` | the survey for corpora and models beyond one laptop; also `interp-helpers survey` in a shell |
+| `hooks`, `hub`, `files`, `errors` | what the others share |
+
+Importing the package loads nothing else: a name brings its module, and torch with it, when it is first used. The names
+are in `__init__.pyi`, where editors find them too.
 """
 
-from importlib import import_module
 from importlib.metadata import version
 
-_HOME = {  # public name -> module
-    "ArgumentError": "errors",
-    "CheckError": "errors",
-    "ClaimError": "errors",
-    "FileError": "errors",
-    "InterpError": "errors",
-    "ModelError": "errors",
-    "TextError": "errors",
-    "empty_model": "models",
-    "load_bridge": "models",
-    "load_model": "models",
-    "encode": "texts",
-    "encode_pair": "texts",
-    "load_sentences": "texts",
-    "pair_for": "texts",
-    "passages": "texts",
-    "prompt_for": "texts",
-    "question_for": "texts",
-    "repeated_random_tokens": "texts",
-    "shuffled": "texts",
-    "token_batches": "texts",
-    "token_labels": "texts",
-    "Generation": "capture",
-    "attention_modules": "capture",
-    "attention_output_norms": "capture",
-    "attention_outputs": "capture",
-    "final_norm_name": "capture",
-    "head_outputs": "capture",
-    "mean_head_outputs": "capture",
-    "read_streams": "capture",
-    "record_generation": "capture",
-    "record_inputs": "capture",
-    "replace_heads": "capture",
-    "replace_stream": "capture",
-    "taken_from": "capture",
-    "zeros": "capture",
-    "bootstrap_interval": "heads",
-    "classify": "heads",
-    "Claims": "claims",
-    "published_figures": "published",
-    "training_log": "log",
-}
-_MODULES = sorted(
-    {
-        *_HOME.values(),
-        "adjustments",
-        "checks",
-        "files",
-        "live",
-        "patching",
-        "plots",
-        "residual",
-        "sharded",
-        "survey",
-        "views",
-        "weights",
-    }
-)
+import lazy_loader
 
-__all__ = ["__version__", *_MODULES, *_HOME]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = version("interp-helpers")
-
-
-def __getattr__(name):
-    if name in _HOME:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # later uses skip this function
-    return value
-
-
-def __dir__():
-    return sorted(__all__)

@@ -1,9 +1,6 @@
 """How much attention moves each token, and what predicts it.
 
-An *adjustment* is the vector that a layer's attention adds to the residual stream; its size is its norm. Values have
-axes `(layer, sentence, position)`, as `attention_output_norms` gives them, with a boolean mask `(sentence, position)`:
-True for tokens. Everything is float64. A regression has a row for every token that counts, the same tokens in every
-layer; rows of one sentence belong together, for its tokens are not independent.
+An *adjustment* is the vector that a layer's attention adds to the residual stream; others call it the attention output.
 """
 
 from typing import NamedTuple
@@ -11,207 +8,156 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from .errors import ArgumentError, check_devices, check_tensors, check_whole
+from .errors import ArgumentError, check_finite, checked
+from .hooks import read, visit_attention_outputs
+from .models import prepare
+from .progress import progress
+
+Values = Float[Tensor, "layer sentence position"]  # such as norms; NaN where there is no token
+Mask = Bool[Tensor, "sentence position"]  # True for tokens, False for padding on their right
+
+
+@torch.no_grad()
+def attention_outputs(model, texts):
+    """What the attention of every layer adds to the residual stream: `(layer, text, position, d_model)`.
+
+    texts: a Batch or tokens; outputs in its padding mean nothing. Layers on several devices come to the embedding's.
+    Raises ModelError as `visit_attention_outputs`, and errors as `prepare`."""
+    batch = prepare(model, texts)
+    return _measure_outputs(model, batch, lambda output: output.to(batch.tokens.device))
+
+
+@torch.no_grad()
+def attention_output_norms(model, batches):
+    """Norms of what attention adds, for every layer and token, with no more than one layer's outputs in memory.
+
+    batches: an iterable of Batches or tokens. Returns (norms, mask): `(layer, text, position)`, float64 on the CPU, NaN
+    where there is no token, and `(text, position)`. Raises ArgumentError when what a layer adds is not finite.
+    """
+    by_text = []  # (position, layer) each
+    for texts in progress(batches, "batch"):
+        batch = prepare(model, texts)
+        norms = _measure_outputs(model, batch, lambda output: output.norm(dim=-1).cpu().double())
+        mask = batch.mask.cpu()
+        check_finite(**{f"What layer {layer} adds": of_layer[mask] for layer, of_layer in enumerate(norms)})
+        by_text += norms.masked_fill(~mask, torch.nan).permute(1, 2, 0)
+    norms = pad_sequence(by_text, batch_first=True, padding_value=torch.nan).permute(2, 0, 1).contiguous()
+    return norms, ~norms[0].isnan()
+
+
+def _measure_outputs(model, batch, measure):
+    """`measure(output)` of every layer's attention output, stacked; taken while the model runs."""
+    measures = []
+    with visit_attention_outputs(model, lambda layer, output: measures.append(measure(output))):
+        read(model, batch)
+    return torch.stack(measures)
 
 
 class Rows(NamedTuple):
-    """What a regression reads: y `(layer, row)`; X `(layer, row, predictor)`; and where each row comes from:
-    sentence `(row,)` and position `(row,)`. names: one a predictor."""
+    """What a regression reads: a row for every token that counts. Those of one sentence are not independent."""
 
-    y: torch.Tensor
-    X: torch.Tensor
-    sentence: torch.Tensor
-    position: torch.Tensor
-    names: list
+    y: Tensor  # (layer, row)
+    X: Tensor  # (layer, row, predictor)
+    sentence: Tensor  # (row,)
+    position: Tensor  # (row,)
+    names: list  # of the predictors
 
 
 class Fit(NamedTuple):
-    """table: a row for every layer and term, with the coefficient, its 95 % interval with ordinary errors (low, high)
-    and with errors clustered by sentence (clustered low, clustered high). r2: `(layer,)`, in sample."""
+    """Coefficients with 95 % intervals, by ordinary errors and by errors that are clustered by sentence."""
 
-    table: pd.DataFrame
-    r2: np.ndarray
-
-
-def mean_by_position(values, mask):
-    """Mean over the sentences that reach a position: `(..., sentence, position)` to `(..., position)`.
-
-    NaN where no sentence does.
-
-    >>> values = torch.tensor([[1.0, 2.0], [3.0, 9.0]])
-    >>> mean_by_position(values, torch.tensor([[True, True], [True, False]]))
-    tensor([2., 2.])
-    """
-    _check("mean_by_position", values, mask)
-    return torch.where(mask, values, 0).sum(-2) / mask.sum(0)
+    table: pd.DataFrame  # a row for every layer and term
+    r2: np.ndarray  # (layer,), in sample
 
 
-def position_rows(values, mask, *, first=1, last=30):
-    """Rows for a regression of values on position, for positions `first` to `last - 1`.
-
-    The first token is left out by default: attention has nothing to choose there, and its vector is unlike all others.
-    """
-    _check("position_rows", values, mask, layers=True)
-    check_whole("position_rows", 0, first=first, last=last)
+@checked
+def position_rows(values: Values, mask: Mask, *, first: int = 1, last: int = 30) -> Rows:
+    """Rows for a regression of values on position, for positions `first` to `last - 1`. The first token is left out
+    by default: attention has nothing to choose there, and its vector is unlike all others."""
     position = torch.arange(mask.shape[1], device=mask.device)
-    here = mask & (position >= first) & (position < last)
-    return _rows("position_rows", values, here, {"position": position.double().expand(values.shape)})
+    counted = mask & (position >= first) & (position < last)
+    return _rows(values, mask, counted, {"position": position.to(values.dtype).expand(values.shape)})
 
 
-def lag_rows(values, mask, *, lags=2, first=1):
+@checked
+def lag_rows(values: Values, mask: Mask, *, lags: int = 2, first: int = 1) -> Rows:
     """Rows for a regression of values on those of the `lags` tokens before, none of them earlier than `first`.
-
-    Predictors are named "t-1", "t-2", ...: the token before, the one before that.
-    """
-    _check("lag_rows", values, mask, layers=True)
-    check_whole("lag_rows", 1, lags=lags)
-    check_whole("lag_rows", 0, first=first)
-    position = torch.arange(mask.shape[1], device=mask.device)
-    here = mask & (position >= first + lags)  # no gaps: padding stands on the right
-    return _rows("lag_rows", values, here, {f"t-{lag}": values.roll(lag, -1) for lag in range(1, lags + 1)})
+    Predictors are named "t-1", "t-2", ...: the token before, the one before that."""
+    counted = mask & (torch.arange(mask.shape[1], device=mask.device) >= max(first, 0) + lags)
+    return _rows(values, mask, counted, {f"t-{lag}": values.roll(lag, -1) for lag in range(1, lags + 1)})
 
 
-def _rows(operation, values, here, predictors):
-    """Rows where `here`, (sentence, position), is true; predictors: name -> (layer, sentence, position)."""
-    sentence, position = here.nonzero(as_tuple=True)
-    if len(sentence) == 0:
-        raise ArgumentError(
-            f"{operation}: no sentence is long enough for this first and this last, or these lags. Give longer ones, "
-            "or start earlier."
-        )
-    X = torch.stack([each[:, sentence, position] for each in predictors.values()], -1)
-    return Rows(values[:, sentence, position], X, sentence, position, list(predictors))
+def _rows(values, mask, counted, predictors):
+    """Rows where `counted`, (sentence, position), is true; predictors: name -> (layer, sentence, position)."""
+    if (mask[:, 1:] & ~mask[:, :-1]).any():  # positions and lags would be others
+        raise ArgumentError("In the mask, padding must stand on the right. Set tokenizer.padding_side = 'right'.")
+    sentence, position = counted.nonzero(as_tuple=True)
+    y = values[:, sentence, position]
+    check_finite(**{"What the mask counts": y})
+    X = torch.stack([predictor[:, sentence, position] for predictor in predictors.values()], -1)
+    return Rows(y, X, sentence, position, list(predictors))
 
 
-def within(rows, groups):
+@checked
+def within(rows: Rows, groups: Int[Tensor, " row"]) -> Rows:
     """The same rows with the mean of each group taken out of y and X: a fixed effect for every group.
 
-    groups: `(row,)`, such as token ids: what is left compares a token with itself elsewhere. Groups of one row say
-    nothing and are left out. (Frisch and Waugh 1933, Lovell 1963: coefficients are those of a regression with a dummy
-    for every group. Errors come out a little too small, about by the root of 1 - groups / rows, for they do not count
-    the means.)
-
-    Raises ArgumentError when no group has two rows, and when there is not one group for each row.
+    groups: such as token ids, to compare a token with itself elsewhere. Those of one row are left out. Coefficients are
+    those of dummies for all groups (Frisch and Waugh 1933); errors are too small by the root of 1 - groups / rows.
     """
-    _check_rows("within", rows)
-    check_tensors("within", of="ids", groups=groups)
-    check_devices("within", rows=rows.y, groups=groups)
-    if groups.shape != rows.sentence.shape:
-        raise ArgumentError(f"within: there are {len(rows.sentence)} rows and groups of shape {tuple(groups.shape)}.")
     _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    kept = counts[group] > 1
-    if not kept.any():
-        raise ArgumentError("within: every one of groups has one row only; nothing can be compared.")
-
-    def centred(values):
-        """values: (layer, row, ...)"""
-        sums = values.new_zeros(len(values), len(counts), *values.shape[2:])
-        means = sums.index_add(1, group, values) / counts.view(1, -1, *[1] * (values.ndim - 2))
-        return (values - means[:, group])[:, kept]
-
-    return Rows(centred(rows.y), centred(rows.X), rows.sentence[kept], rows.position[kept], rows.names)
+    compared = counts[group] > 1
+    values = torch.cat([rows.y[..., None], rows.X], -1)
+    sums = values.new_zeros(len(values), len(counts), values.shape[-1]).index_add(1, group, values)
+    centred = (values - (sums / counts[:, None])[:, group])[:, compared]
+    return Rows(centred[..., 0], centred[..., 1:], rows.sentence[compared], rows.position[compared], rows.names)
 
 
-def regress(rows):
-    """Least squares in every layer, y = intercept + coefficients x predictors, as a Fit.
+@checked
+def regress(rows: Rows) -> Fit:
+    """Least squares in every layer, y = intercept + coefficients x predictors.
 
-    Ordinary errors take all rows for independent. Clustered ones allow any dependence between rows of one sentence
-    (Liang and Zeger 1986), with the small-sample correction and the t distribution of statsmodels, which computes both.
-
-    Raises ArgumentError when there are fewer than two sentences, no more rows than terms, values that are all the same,
-    predictors that depend on each other, or NaN.
+    Statsmodels computes both errors. Ordinary ones take all rows for independent; clustered ones allow any dependence
+    between rows of one sentence (Liang and Zeger 1986). Raises ArgumentError for fewer than two sentences, too few
+    rows, predictors that depend on each other, and NaN.
     """
     import statsmodels.api as sm
 
-    _check_rows("regress", rows)
-    _check_regression("regress", rows, 2)
-    names, sentence = ["intercept", *rows.names], rows.sentence.numpy(force=True)
-    tables, r2 = [], []
-    for y, X in zip(rows.y.numpy(force=True), rows.X.numpy(force=True)):
-        design = np.column_stack([np.ones(len(y)), X])
+    terms, tables, r2 = ["intercept", *rows.names], [], []
+    for y, design in zip(rows.y.numpy(force=True), _designs(rows)):
         ordinary = sm.OLS(y, design).fit()
-        clustered = ordinary.get_robustcov_results("cluster", groups=sentence)
+        clustered = ordinary.get_robustcov_results("cluster", groups=rows.sentence.numpy(force=True))
         intervals = np.column_stack([ordinary.params, ordinary.conf_int(), clustered.conf_int()])
-        tables.append(pd.DataFrame(intervals, names, ["coefficient", "low", "high", "clustered low", "clustered high"]))
+        tables.append(pd.DataFrame(intervals, terms, ["coefficient", "low", "high", "clustered low", "clustered high"]))
         r2.append(ordinary.rsquared)
     return Fit(pd.concat(dict(enumerate(tables)), names=["layer", "term"]), np.array(r2))
 
 
-def held_out_r2(rows, folds=5):
+@checked
+def held_out_r2(rows: Rows, folds: int = 5) -> np.ndarray:
     """R2 on sentences that the regression has not seen, `(layer,)`: 1 - squared error / variance, negative when the
-    mean would have been better.
+    mean would have been better. Sentences are dealt into `folds`, and each fold is predicted from the others. Raises
+    ArgumentError as `regress` does; scikit-learn refuses fewer sentences than folds."""
+    from sklearn import linear_model, metrics, model_selection
 
-    Sentences are dealt into `folds`; each fold is predicted from the others, and all predictions are scored at once.
-    Raises ArgumentError when there are fewer sentences than folds, fewer than two folds, and as `regress` does.
-    """
-    from sklearn.linear_model import LinearRegression
-    from sklearn.metrics import r2_score
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-
-    check_whole("held_out_r2", 2, folds=folds)
-    _check_rows("held_out_r2", rows)
-    _check_regression("held_out_r2", rows, folds)
-    deal = {"groups": rows.sentence.numpy(force=True), "cv": GroupKFold(folds)}
-    return np.array(
-        [
-            r2_score(y, cross_val_predict(LinearRegression(), X, y, **deal))
-            for y, X in zip(rows.y.numpy(force=True), rows.X.numpy(force=True))
-        ]
-    )
+    line = linear_model.LinearRegression(fit_intercept=False)  # the design has one
+    dealt = {"groups": rows.sentence.numpy(force=True), "cv": model_selection.GroupKFold(folds)}
+    layers = zip(rows.y.numpy(force=True), _designs(rows))
+    return np.array([metrics.r2_score(y, model_selection.cross_val_predict(line, X, y, **dealt)) for y, X in layers])
 
 
-def _check(operation, values, mask, layers=False):
-    axes = "(layer, sentence, position)" if layers else "(..., sentence, position)"
-    check_tensors(operation, axes=axes, finite=False, values=values)
-    if isinstance(mask, torch.Tensor) and mask.dtype != torch.bool:
-        raise ArgumentError(
-            f"{operation}: the mask has type {mask.dtype}; it must be boolean. An integer mask used as an index picks "
-            "rows 0 and 1 instead of the tokens: mask.bool()."
-        )
-    check_tensors(operation, of="booleans", axes="(sentence, position)", mask=mask)
-    check_devices(operation, values=values, mask=mask)
-    if values.shape[-2:] != mask.shape:
-        raise ArgumentError(
-            f"{operation}: values are {tuple(values.shape)} and the mask is {tuple(mask.shape)}; the last two axes of "
-            "values must be the mask's, (sentence, position)."
-        )
-    if (mask[:, 1:] & ~mask[:, :-1]).any():
-        raise ArgumentError(
-            f"{operation}: in the mask, padding must stand on the right. Set tokenizer.padding_side = 'right'."
-        )
-    if not torch.where(mask, values, 0).isfinite().all():
-        raise ArgumentError(
-            f"{operation}: values holds NaN or infinity where the mask is True. (The log of a norm of 0 is infinite.)"
-        )
-
-
-def _check_rows(operation, rows):
-    if not isinstance(rows, Rows):
-        raise ArgumentError(
-            f"{operation}: rows must be Rows, as position_rows and lag_rows make them; got a {type(rows).__name__}."
-        )
-    check_tensors(operation, of="precise numbers", axes="(layer, row)", **{"rows.y": rows.y})
-    check_tensors(operation, of="precise numbers", axes="(layer, row, predictor)", **{"rows.X": rows.X})
-    check_tensors(operation, of="ids", axes="(row,)", **{"rows.sentence": rows.sentence})
-    check_devices(operation, **{"rows.y": rows.y, "rows.X": rows.X, "rows.sentence": rows.sentence})
-    wanted = (*rows.y.shape, len(rows.names))
-    if rows.X.shape != wanted or rows.sentence.shape != wanted[1:2]:
-        raise ArgumentError(
-            f"{operation}: rows with y {tuple(rows.y.shape)} and {len(rows.names)} names need X {wanted} and sentence "
-            f"{wanted[1:2]}; got {tuple(rows.X.shape)} and {tuple(rows.sentence.shape)}."
-        )
-
-
-def _check_regression(operation, rows, sentences):
-    found, count = len(torch.unique(rows.sentence)), len(rows.sentence)
-    if found < sentences or count <= len(rows.names) + 1:
-        raise ArgumentError(
-            f"{operation}: {count} rows from {found} sentences; it needs {sentences} sentences or more, and more rows "
-            f"than its {len(rows.names) + 1} terms."
-        )
-    if (rows.y == rows.y[:, :1]).all(1).any():  # a standard deviation of equal numbers may round to another than 0
-        raise ArgumentError(f"{operation}: in one layer all values are the same; there is nothing to explain.")
-    design = torch.cat([torch.ones_like(rows.X[..., :1]), rows.X], -1)
-    if (torch.linalg.matrix_rank(design) < design.shape[-1]).any():
-        raise ArgumentError(f"{operation}: the predictors depend on each other, or one of them never changes.")
+def _designs(rows):
+    """The columns that a regression multiplies by its coefficients, the intercept's first: (layer, row, term)."""
+    check_finite(y=rows.y, X=rows.X)
+    designs = torch.cat([torch.ones_like(rows.X[..., :1]), rows.X], -1)
+    count, terms, sentences = *designs.shape[1:], len(rows.sentence.unique())
+    if sentences < 2 or count <= terms:
+        raise ArgumentError(f"{count} rows from {sentences} sentences are too few for {terms} terms and their errors.")
+    constant = (rows.y == rows.y[:, :1]).all(1)
+    if constant.any() or (torch.linalg.matrix_rank(designs.double()) < terms).any():
+        raise ArgumentError("The predictors depend on each other, or something never changes in a layer.")
+    return designs.numpy(force=True)

@@ -1,64 +1,97 @@
-"""The Hugging Face hub: a name becomes a folder on this machine, without waiting for a network that is not there."""
+"""A name becomes a folder: bundled, local, or of the Hugging Face hub. Nothing waits for a network that is away."""
 
-import os
+import hashlib
+import json
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
-from .errors import ArgumentError
+from .errors import ModelError, TextError, explained
 
+STORYBOOK = Path(__file__).parent / "data" / "storybook"
+FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what a model and its tokenizer are read from
+TABLES = ("*.csv", "*.parquet", "*.json", "*.jsonl")  # what a data set is read from
 TIMEOUT = 5  # seconds until the hub counts as not reachable
+KNOWN = [  # models that the notebooks are written for; an unknown name is answered with the nearest of them
+    "storybook",
+    *("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"),
+    *("EleutherAI/gpt-neo-125M", "EleutherAI/gpt-neo-1.3B", "EleutherAI/pythia-70m", "EleutherAI/pythia-160m"),
+    "HuggingFaceTB/SmolLM2-135M",
+]
 
 
-def checked_name(operation, name, error=ArgumentError, example="gpt2"):
-    """The name of a model or a data set, or a path, as a string. error: the class of the error when it is neither."""
-    if not isinstance(name, (str, os.PathLike)) or not str(name).strip():  # an empty path is the current folder
-        raise error(f"{operation}: name must be a string such as {example!r}, or a path; got {name!r:.60}.")
-    return str(name)
+def find_folder(name, kind="model"):
+    """The local folder of a model or a data set. What is of the hub is fetched when the cache does not hold it whole.
+
+    name: "storybook", a path, or a hub id; kind: "model" or "dataset", as the hub calls them.
+    Raises ModelError, or TextError for a data set, when there is none, it is damaged, or the hub cannot be reached.
+    """
+    folder = STORYBOOK if name == "storybook" else Path(name).expanduser()
+    defect, error = (_defect_of_model, ModelError) if kind == "model" else (_defect_of_data_set, TextError)
+    if not folder.is_dir():
+        hint = _nearest(name) if kind == "model" else ""
+        if _looks_like_path(name):
+            place = "folder" if kind == "model" else "file or folder"
+            raise error(f"There is no {place} {name!r}{hint}. Check the path.")
+        folder = _fetch(name, kind, defect, error, hint)
+    if found := defect(folder):
+        raise error(f"The folder of {name!r} cannot be used: {found}.")
+    return folder
 
 
-def looks_like_path(name):
+def _looks_like_path(name):
     """Whether a name is meant as a path: no hub id begins so, or has two slashes."""
-    name = checked_name("looks_like_path", name)
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
 
-def fetch(name, *, kind, patterns, missing, operation, bundled, error, hint=""):
-    """The cache folder of a hub repository. The network is asked only when the cache does not hold it whole.
+def _nearest(name):
+    """The known model whose name is most like this one, as what may stand behind it in a sentence."""
+    known = {alias.lower(): model for model in KNOWN for alias in (model, model.split("/")[-1])}
+    near = [known[alias] for alias in get_close_matches(name.lower(), known, n=1)]
+    return f" (did you mean {near[0]!r}?)" if near and near != [name] else ""
 
-    name: a hub id; kind: "model" or "dataset"; patterns: the files that are wanted, from its top folder and, for a
-    data set, from folders inside. missing: folder -> what keeps it from being used, in words, or None.
-    operation, bundled, hint: for the error's sentence; the hint stands behind the name. error: the class of the error.
-    """
+
+def _defect_of_model(folder):
+    """What keeps a folder from being a model, in words; None when nothing does."""
+    there = {path.name for path in folder.iterdir()}
+    needed, index = {"model.safetensors"}, folder / "model.safetensors.index.json"
+    if index.is_file():  # of weights in several files
+        needed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    if absent := sorted({"config.json", *needed} - there):
+        return f"{', '.join(absent)} missing; save it with model.save_pretrained(folder), other formats may run code"
+    tokenizers = [{"tokenizer.json"}, {"tekken.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}]
+    if not any(files <= there for files in tokenizers) and not any(file.endswith(".model") for file in there):
+        return "its tokenizer is missing; save it too: tokenizer.save_pretrained(folder)"  # else one without words
+    sums = (folder / "SHA256SUMS").read_text(encoding="utf-8") if "SHA256SUMS" in there else ""
+    for expected, file in (line.split(maxsplit=1) for line in sums.splitlines()):
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+            return f"{file} is damaged, its sha256 is not that of SHA256SUMS; get it again"
+    return None
+
+
+def _defect_of_data_set(folder):
+    return None if any(any(folder.rglob(pattern)) for pattern in TABLES) else f"it holds none of {', '.join(TABLES)}"
+
+
+def _fetch(name, kind, defect, error, hint):
+    """The cache folder of a hub repository. The network is asked only when the cache does not hold it whole."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    wanted = {"repo_type": kind, "allow_patterns": patterns}
-    if kind == "model":
-        wanted["ignore_patterns"] = ["*/*"]  # copies of the weights in other formats
+    if kind == "model":  # from its top folder alone: below are copies of the weights in other formats
+        offline, wanted = "load_model('storybook')", {"allow_patterns": list(FILES), "ignore_patterns": ["*/*"]}
+    else:
+        offline, wanted = "load_sentences('reviews')", {"allow_patterns": ["*.md", *TABLES]}
     try:
-        cached = Path(snapshot_download(name, local_files_only=True, **wanted))
-        if missing(cached) is None:
-            return cached
-    except HFValidationError as problem:
-        raise error(f"{operation}: {name!r}{hint} is not a {kind} name.") from problem
-    except LocalEntryNotFoundError:
-        pass
-    try:
+        with suppress(LocalEntryNotFoundError):
+            cached = Path(snapshot_download(name, repo_type=kind, local_files_only=True, **wanted))
+            if defect(cached) is None:
+                return cached
         HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT)  # one question, no retries: 23 s of them are spared
-    except RepositoryNotFoundError as problem:
-        raise error(f"{operation}: the hub has no {kind} {name!r}{hint}, or it is private.") from problem
+    except (HFValidationError, RepositoryNotFoundError) as problem:
+        raise error(f"The hub has no {kind} {name!r}{hint}, or it is private.") from problem
     except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
-        raise error(
-            f"{operation}: {name!r}{hint} is not on this machine and the Hugging Face hub cannot be reached "
-            f"({type(problem).__name__}). Go on with {operation}({bundled!r}), which needs no network; or give "
-            f"the path of a folder that holds the {kind}; or connect and try again."
-        ) from problem
-    try:
-        folder = Path(snapshot_download(name, **wanted))
-    except Exception as problem:  # the network is gone, or the disk is full
-        raise error(
-            f"{operation}: the download of {name!r} broke off ({type(problem).__name__}: {problem}). Files that came "
-            f"whole are kept: try again, or go on with {operation}({bundled!r}), which needs no network."
-        ) from problem
-    if lacking := missing(folder):
-        raise error(f"{operation}: the hub's {name!r} cannot be used: {lacking}.")
-    return folder
+        what = f"{name!r}{hint} is not on this machine and the Hugging Face hub cannot be reached"
+        raise error(f"{what} ({type(problem).__name__}). Go on with {offline}, which needs no network.") from problem
+    with explained(error, f"The download of {name!r} broke off", f"Try again, or go on with {offline}."):
+        return Path(snapshot_download(name, repo_type=kind, **wanted))

@@ -1,40 +1,15 @@
 """A name becomes a model and its tokenizer: the bundled one, one from the Hugging Face hub, or a local folder."""
 
-import hashlib
-import json
+import math
 from contextlib import contextmanager
-from difflib import get_close_matches
-from pathlib import Path
 
 import torch
 
-from .errors import ModelError
-from .hub import checked_name, fetch, looks_like_path
+from .errors import ArgumentError, ModelError, TextError, explained
+from .hub import find_folder
+from .text import Batch
 
-STORYBOOK = Path(__file__).parent / "data" / "storybook"
-
-# Models that the notebooks are written for; an unknown name is answered with the nearest of them.
-KNOWN = [
-    "storybook",
-    "gpt2",
-    "gpt2-medium",
-    "gpt2-large",
-    "gpt2-xl",
-    "distilgpt2",
-    "EleutherAI/gpt-neo-125M",
-    "EleutherAI/gpt-neo-1.3B",
-    "EleutherAI/pythia-70m",
-    "EleutherAI/pythia-160m",
-    "HuggingFaceTB/SmolLM2-135M",
-]
-TWIN_SEED = 0
-UNSTATED = 1024  # tokens, GPT-2's
-NO_TOKENIZER = (  # transformers would make one that knows a word or two
-    "its tokenizer is missing (there is no tokenizer.json, no vocab.json with merges.txt, no vocab.txt, no .model); "
-    "save it too: tokenizer.save_pretrained(folder)"
-)
-# What backends say when memory is short; Python and torch have classes for it too, which not all of them use.
-FULL = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
+FULL = ("memoryerror", "allocate memory", "not enough memory", "out of memory")  # what backends say, each its own way
 
 
 def load_model(name="storybook", *, device=None, device_map=None, untrained=False):
@@ -47,13 +22,10 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
     untrained: give the untrained twin: the same configuration with fresh weights, always the same ones.
 
     Returns (model, tokenizer): the model in eval mode, in float32, with eager attention, so that it can hand
-    out its attention patterns. Only safetensors are read and no code of the model's is run. Where a configuration
-    states no longest text as `max_position_embeddings`, that becomes its `max_seq_len`, MPT's name for it, or else
-    1024, as for BLOOM, whose attention falls with distance.
+    out its attention patterns. Only safetensors are read and no code of the model's is run.
 
-    Raises ModelError when there is no such model or device, the hub cannot be reached, the folder holds no usable
-    model or no tokenizer, the weights are damaged, incomplete, not finite or too large for the memory, or the model is
-    not causal.
+    Raises ModelError when there is no such model or device, the hub cannot be reached, the folder lacks a part, the
+    weights are damaged, incomplete, not finite or too large for the memory, or the model is not causal.
 
     >>> model, tokenizer = load_model("storybook", device="cpu")
     >>> model.training, model.dtype
@@ -61,60 +33,74 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    if device_map is not None and (device is not None or untrained):
-        raise ModelError("load_model: device_map takes the place of a device, and the untrained twin has none.")
-    checked_name("load_model", name, ModelError)
-    device = _pick_device(device)
-    try:
-        folder = _find_folder(str(name))
-        _check_sums(folder, name)
-        config = AutoConfig.from_pretrained(folder)
-        _check_causal(config, name)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+    name, absent, options = str(name), [], {"dtype": torch.float32, "attn_implementation": "eager"}
+    advice = "A file may be cut short or damaged: get it again. Or transformers has no causal language model for it."
+    with explained(ModelError, f"There is no device {device!r}", "Try 'cpu', 'cuda' or 'mps'."):
+        device = torch.zeros(1, device=device or _best_device()).device
+    with explained(ModelError, f"{name!r} cannot be loaded", advice), _memory_in_words(name):
+        folder = find_folder(name)
+        config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
         if untrained:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(TWIN_SEED)
-                model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # manual_seed seeds CUDA too
+                torch.manual_seed(0)
+                model = AutoModelForCausalLM.from_config(config, **options)
         else:
+            options |= {"use_safetensors": True, "device_map": device_map, "output_loading_info": True}
             with _no_loading_bar():
-                model, report = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    dtype=torch.float32,
-                    attn_implementation="eager",
-                    use_safetensors=True,
-                    device_map=device_map,
-                    output_loading_info=True,
-                )
-            _check_complete(report, name)
-        model = model.eval() if device_map is not None else model.to(device).eval()
-        _check_looks_back(model, name)
-        if getattr(model.config, "max_position_embeddings", None) is None:
-            model.config.max_position_embeddings = getattr(model.config, "max_seq_len", None) or UNSTATED
-    except ModelError:
-        raise
-    except Exception as problem:  # transformers, tokenizers and safetensors each have errors of their own
-        if _is_full(problem):
-            raise ModelError(
-                f"load_model: {name!r} does not fit into memory: {type(problem).__name__}: {problem} Take a smaller "
-                "model, end what else holds memory, or spread it over several devices: load_model(..., "
-                'device_map="auto").'
-            ) from problem
-        raise ModelError(
-            f"load_model: {name!r} cannot be read: {type(problem).__name__}: {problem} "
-            "A file may be cut short or damaged, or of a kind that transformers does not know. "
-            "Copy or download the folder again."
-        ) from problem
+                model, report = AutoModelForCausalLM.from_pretrained(folder, **options)
+            absent = sorted(report["missing_keys"])
+        if untrained or device_map is None:
+            model.to(device)
+        logits, stated = _first_logits(model.eval()), config.architectures or []
+    if type(model).__name__ not in stated or not torch.allclose(*logits, atol=1e-4, equal_nan=True):
+        about = f"{name!r} is not a causal language model: it is stated to be {' or '.join(stated) or 'nothing'}"
+        raise ModelError(f"{about}, and a token's logits must not change with the next token, as an encoder's do.")
+    if absent:  # they would silently be random ones
+        raise ModelError(f"The weights of {name!r} lack {len(absent)} tensors, {absent[0]} first. Get them again.")
+    if not all(tensor.is_meta or tensor.isfinite().all() for tensor in [logits, *model.parameters()]):
+        raise ModelError(f"The weights of {name!r} hold NaN or infinity, or make them. Get them again.")
     return model, tokenizer
+
+
+def context_length(model):
+    """The longest text that a model can read, in tokens, as its configuration states it; infinity where it states none.
+
+    Most state it as `max_position_embeddings`, MPT as `max_seq_len`. BLOOM, which can read any length, states none.
+
+    >>> context_length(load_model("storybook", device="cpu")[0])
+    128
+    """
+    config = getattr(model, "original_model", model).config
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None) or math.inf
+
+
+def prepare(model, texts):
+    """A Batch for a model to read, on the device where the model takes tokens.
+
+    model: of `load_model` or `load_bridge`. texts: a Batch, or tokens `(text, position)` without padding.
+    Raises ModelError for another model or one in train mode, ArgumentError for foreign ids, TextError for long texts.
+    """
+    inner, batch = getattr(model, "original_model", model), Batch.of(texts)
+    if not hasattr(inner, "get_input_embeddings"):
+        raise ModelError(f"The model must come from load_model or load_bridge; got a {type(model).__name__}.")
+    vocabulary, context, longest = inner.config.vocab_size, context_length(model), batch.tokens.shape[1]
+    if model.training:
+        raise ModelError("The model is in train mode, where dropout changes every answer; call model.eval() first.")
+    if not ((batch.tokens >= 0) & (batch.tokens < vocabulary)).all():
+        raise ArgumentError(f"The model's ids go from 0 to {vocabulary - 1}; make tokens with its own tokenizer.")
+    if longest > context:
+        raise TextError(f"The longest text has {longest} tokens; the model reads {context} at most.")
+    return batch.to(inner.get_input_embeddings().weight.device)
 
 
 def load_bridge(name="storybook", *, compatibility=False, device=None, untrained=False):
     """Load the same model as a TransformerLens bridge, whose every activation has a name, and its tokenizer.
 
     name, device, untrained: as for `load_model`; the bridge has a model of its own, which nothing else holds.
-    compatibility: choose the numerics. False, *raw*: weights, activations and logits are those of transformers.
-        True, *compatibility*: norms are folded into the matrices after them, value biases into output biases, and
-        what is written and read is centred. Probabilities stay the same, logits move by a constant a position,
-        the stream and the weights are others. `bridge.compatibility_mode` says which one a bridge is in.
+    compatibility: False for *raw* weights: they, activations and logits are those of transformers. True for
+        *processed* weights: norms are folded into the matrices after them, value biases into output biases, and what
+        is written and read is centred. Probabilities stay the same, logits move by a constant at each position, the
+        residual stream and the weights are others. `bridge.compatibility_mode` says which a bridge has.
 
     Returns (bridge, tokenizer). Give the bridge token ids: of a string it makes its own, with a first token added.
     Raises ModelError as `load_model` does, and when TransformerLens does not know the architecture.
@@ -125,21 +111,13 @@ def load_bridge(name="storybook", *, compatibility=False, device=None, untrained
     """
     from transformer_lens.model_bridge import TransformerBridge  # 1 s and 95 MB: here, for those who want it
 
-    checked_name("load_bridge", name, ModelError)
-    device = _pick_device(device, "load_bridge")
     model, tokenizer = load_model(name, device=device, untrained=untrained)
-    try:
-        bridge = TransformerBridge.boot_transformers(
-            str(_find_folder(str(name))), hf_model=model, tokenizer=tokenizer, device=str(model.device)
-        )
+    what, advice = f"TransformerLens cannot use {name!r} ({type(model).__name__})", "load_model opens it without it."
+    with explained(ModelError, what, advice), _memory_in_words(name):
+        path, device = str(model.config.name_or_path), str(model.device)
+        bridge = TransformerBridge.boot_transformers(path, hf_model=model, tokenizer=tokenizer, device=device)
         if compatibility:
             bridge.enable_compatibility_mode(disable_warnings=True)
-    except Exception as problem:  # each adapter has errors of its own
-        raise ModelError(
-            f"load_bridge: TransformerLens cannot use {name!r} ({type(model).__name__})"
-            f"{' in compatibility mode' if compatibility else ''}: {type(problem).__name__}: {problem} "
-            "load_model opens it without TransformerLens."
-        ) from problem
     return bridge.eval(), tokenizer
 
 
@@ -149,156 +127,38 @@ def empty_model(config):
     config: as transformers has them, such as GPT2Config(). The tensors are on torch's device "meta": they can be
     counted and cannot be read. Nothing is downloaded.
 
-    Raises ModelError when the configuration is not of a causal language model, or its numbers do not go together.
-
     >>> from transformers import GPT2Config
     >>> sum(tensor.numel() for tensor in empty_model(GPT2Config()).parameters())
     124439808
     """
     from transformers import AutoModelForCausalLM
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ModelError(
-            f"empty_model: config is a {type(config).__name__}, which is not the configuration of a causal language "
-            "model. The course needs one such as GPT2Config()."
-        )
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
-    except Exception as problem:  # numbers that do not go together: each architecture has errors of its own
-        raise ModelError(
-            f"empty_model: no model can be built from this {type(config).__name__}: "
-            f"{type(problem).__name__}: {problem} Look at the numbers in config."
-        ) from problem
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
-def _is_full(problem):
-    said = isinstance(problem, (RuntimeError, OSError)) and any(each in str(problem).lower() for each in FULL)
-    return said or isinstance(problem, (MemoryError, torch.OutOfMemoryError))
-
-
-def _pick_device(device, operation="load_model"):
-    if device is not None:
-        try:
-            torch.zeros(1, device=device).cpu()  # a name may be right, and no such device be there
-        except Exception as problem:  # each backend has errors of its own
-            raise ModelError(f"{operation}: there is no device {device!r}; try 'cpu', 'cuda' or 'mps'.") from problem
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _find_folder(name):
-    """The local folder that holds the model called `name`; a hub model is fetched when it is not in the cache."""
-    if name == "storybook":
-        return STORYBOOK
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if missing := _missing_part(folder):
-            raise ModelError(f"load_model: the folder {name!r} cannot be used: {missing}.")
-        return folder
-    if looks_like_path(name):
-        raise ModelError(f"load_model: there is no folder {name!r}{_nearest(name)}. Check the path.")
-    return fetch(
-        name,
-        kind="model",
-        patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
-        missing=_missing_part,
-        operation="load_model",
-        bundled="storybook",
-        error=ModelError,
-        hint=_nearest(name),
-    )
-
-
-def _missing_part(folder):
-    """What keeps a folder from being a model, in words; None when nothing does."""
-    there = {path.name for path in folder.iterdir()}
-    if "config.json" not in there:
-        return "config.json is missing"
-    if "model.safetensors.index.json" in there:
-        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        absent = sorted(set(index["weight_map"].values()) - there)
-        if absent:
-            return f"{', '.join(absent)} missing"
-    elif "model.safetensors" not in there:
-        pickled = sorted(name for name in there if name.endswith((".bin", ".pt", ".ckpt")))
-        return "model.safetensors is missing" + (
-            f" (and {', '.join(pickled)} may run code when it is read, so it is not: "
-            "save the model again with model.save_pretrained(folder), and tokenizer.save_pretrained(folder))"
-            if pickled
-            else ""
-        )
-    return None if _holds_tokenizer(there) else NO_TOKENIZER
-
-
-def _holds_tokenizer(there):
-    """Whether one of the forms in which tokenizers are saved is among the names of files."""
-    whole = {"tokenizer.json", "tekken.json", "vocab.txt"} & there or any(name.endswith(".model") for name in there)
-    return bool(whole or {"vocab.json", "merges.txt"} <= there)
-
-
-def _nearest(name):
-    """' (did you mean 'gpt2'?)' for 'gtp2'; empty when nothing is near or the name is a known one."""
-    known = {each.lower(): each for each in KNOWN} | {each.split("/")[-1].lower(): each for each in KNOWN}
-    near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return f" (did you mean {known[near[0]]!r}?)" if near and known[near[0]] != name else ""
-
-
-def _check_sums(folder, name):
-    """Compare every file that the folder's SHA256SUMS lists, when it has one."""
-    sums = folder / "SHA256SUMS"
-    if not sums.is_file():
-        return
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        expected, file = line.split(maxsplit=1)
-        path = folder / file
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-        if found != expected:
-            raise ModelError(
-                f"load_model: {file} of {name!r} is damaged: its sha256 is {found[:12]}, SHA256SUMS says "
-                f"{expected[:12]}. Get the file again, for example with git checkout or a new install."
-            )
-
-
-def _check_causal(config, name):
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    causal = {
-        each
-        for value in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
-        for each in (value if isinstance(value, (tuple, list)) else [value])
-    }
-    architectures = config.architectures or []
-    if not causal.intersection(architectures):
-        raise ModelError(
-            f"load_model: {name!r} is not a causal language model (its architecture: "
-            f"{', '.join(architectures) or 'not stated'}). The course needs one that predicts the next token "
-            "from the tokens before it, such as 'gpt2'."
-        )
+def _best_device():
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
 @torch.no_grad()
-def _check_looks_back(model, name):
-    """The first token's logits must ignore the second: configurations of some encoders claim to be causal models."""
-    pairs = torch.tensor([[1, 2], [1, 3], [2, 1], [2, 3]], device=model.device)  # one of them may be padding
-    first = model(pairs % model.config.vocab_size).logits[:, 0]
-    if not first.isfinite().all():
-        raise ModelError(f"load_model: the weights of {name!r} hold NaN or infinity, or make them. Get them again.")
-    if not torch.allclose(first[::2], first[1::2], atol=1e-4):
-        raise ModelError(f"load_model: {name!r} is not causal: what it says of a token changes with the next one.")
+def _first_logits(model):
+    """Logits of a first token before another and before a third, `(2, token, vocabulary)`: the same if it is causal."""
+    pairs = torch.tensor([[1, 2], [2, 1], [1, 3], [2, 3]], device=model.device)  # one of them may be padding
+    return model(pairs % model.config.vocab_size).logits[:, 0].unflatten(0, (2, 2))
 
 
-def _check_complete(report, name):
-    """Weights that are missing would silently be random ones."""
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise ModelError(
-            f"load_model: the weights of {name!r} lack {len(lacking)} of the model's tensors, {lacking[0]} first. "
-            "Copy or download the folder again."
-        )
+@contextmanager
+def _memory_in_words(name):
+    """Say of a model that it is too large: a damaged one needs other advice."""
+    try:
+        yield
+    except Exception as problem:
+        said = f"{type(problem).__name__}: {problem}"
+        if not any(words in said.lower() for words in FULL):
+            raise
+        advice = "Take a smaller model, end what else holds memory, or spread it over devices with device_map='auto'."
+        raise ModelError(f"{name!r} does not fit into memory: {said.rstrip('.')}. {advice}") from problem
 
 
 @contextmanager

@@ -1,21 +1,21 @@
 """Interactive attention patterns in a notebook or a web page, drawn by CircuitsVis without any network.
 
-A view holds its numbers and a few lines of JavaScript. The code that draws, CircuitsVis's own JavaScript bundle,
-is the same for all views of a page: `views_loader` brings it once. CircuitsVis's Python functions would put all of
-it into every view, and ask the network at each (https://github.com/TransformerLensOrg/CircuitsVis, version 1.43).
+A view holds its numbers and a few lines of JavaScript. `views_loader` brings the code that draws, the bundle of
+CircuitsVis 1.43, once a page. CircuitsVis's Python functions would put it into every view, and ask the network at each.
 """
 
 import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
 from importlib import resources
 
-import torch
+import numpy as np
 from IPython.display import HTML
+from jaxtyping import Float
+from torch import Tensor
 
-from .errors import ArgumentError, check_attention, check_whole, checked_array
+from .errors import ArgumentError, check_finite, checked
 
 # A white card, because the drawing has dark letters on no ground of its own: it reads the same on a dark page.
 _CARD = "background:white;color:black;padding:1em;max-width:50em"
@@ -52,53 +52,26 @@ page.ready(new Function(source + "\\nreturn CircuitsVis;")());
 """
 
 
-def attention_view(tokens, pattern, *, digits=3):
+@checked
+def attention_view(tokens: list[str], pattern: Float[Tensor, "head token token"], digits: int = 3) -> HTML:
     """One layer's attention as CircuitsVis's AttentionHeads: all heads small, one of them large with its numbers.
 
-    tokens: a string for every position, as `token_labels` makes them.
-    pattern: (head, query, key), rows that sum to 1. The area above the diagonal is grey when no head attends to
-        later positions, as in a causal model.
-    digits: how many decimals of a weight are kept, 1 to 6.
+    tokens: a string for every position, as `token_labels` makes them. The area above the diagonal is grey when no head
+    attends to later positions. digits: decimals that are kept. With 3, 8 causal heads of 32 tokens take about 15 kB.
 
-    Returns an IPython HTML, about 15 kB for 8 causal heads and 32 tokens, the same for the same input. It draws
-    when the page has the output of `views_loader` too, above or below, and says so until then. A notebook that is
-    not trusted runs no JavaScript: put a figure of matplotlib beside the view.
-
-    Raises ArgumentError for a pattern of another shape or with rows that are no weights, for tokens that are not
-    strings or not as many as positions, and for other digits.
+    The view draws when the page has the output of `views_loader` too, and says so until then. A notebook that is not
+    trusted runs no JavaScript: put a figure of matplotlib beside it. Raises ArgumentError for other shapes and NaN.
     """
-    weights = torch.as_tensor(checked_array("attention_view", "pattern", pattern, finite=False)).double()
-    if weights.ndim != 3:
-        raise ArgumentError(
-            f"attention_view: the pattern has the shape {tuple(weights.shape)}; it must be (head, query, key), with "
-            "at least one of each. Pick one layer of one text."
-        )
-    tokens = list(tokens) if isinstance(tokens, Iterable) else [tokens]
-    if other := [token for token in tokens if not isinstance(token, str)]:
-        raise ArgumentError(
-            f"attention_view: tokens holds {other[0]!r}; it must be a list of strings. token_labels(tokenizer, ids) "
-            "makes one of ids."
-        )
-    if weights.shape[1:] != (len(tokens), len(tokens)):
-        raise ArgumentError(
-            f"attention_view: there are {len(tokens)} tokens, but {weights.shape[1]} queries and {weights.shape[2]} "
-            "keys; there must be one of each a token. Give the tokens that the pattern was computed on."
-        )
-    if not weights.isfinite().all():
-        raise ArgumentError(
-            f"attention_view: {int((~weights.isfinite()).sum())} weights are NaN or infinite in pattern. "
-            "Look for a division by 0, or for scores that were masked but not yet put through the softmax."
-        )
-    check_attention("attention_view", weights)
-    check_whole("attention_view", 1, 6, digits=digits)
-
+    if pattern.shape[-1] != len(tokens):
+        raise ArgumentError(f"There are {len(tokens)} tokens, but pattern has the shape {tuple(pattern.shape)}.")
+    check_finite(pattern=pattern)
     scale = 10**digits
-    whole = (weights * scale).round().long()
+    weights = (pattern.double() * scale).round().long()
     view = {
         "tokens": tokens,
-        "weights": [[_without_trailing_zeros(row) for row in head] for head in whole.tolist()],
+        "weights": [[np.trim_zeros(row, "b") for row in head] for head in weights.tolist()],
         "scale": scale,
-        "maskUpperTri": not whole.triu(1).any(),
+        "maskUpperTri": not weights.triu(1).any(),
     }
     # JSON is ASCII here; without "<" no token can end the script.
     data = json.dumps(view, separators=(",", ":")).replace("<", "\\u003c")
@@ -110,22 +83,8 @@ def attention_view(tokens, pattern, *, digits=3):
 
 
 def views_loader():
-    """The JavaScript that draws the views of a page: CircuitsVis's bundle from the installed package, compressed.
-
-    Returns an IPython HTML of 480 kB (the bundle has 1.3 MB), which shows nothing itself. Once a page is enough, and
-    a second one does nothing. The browser unpacks it: Chrome 85, Firefox 113, Safari 16.4 or later. The text changes
-    with the version of circuitsvis, and with the zlib that Python is built with.
-    """
+    """The JavaScript that draws the views of a page: CircuitsVis's bundle from the installed package, compressed to
+    480 kB. It shows nothing, and once a page is enough. Browsers unpack it since Chrome 85 and Safari 16.4."""
     bundle = resources.files("circuitsvis").joinpath("dist/cdn/iife.js").read_bytes()
     packed = base64.b64encode(zlib.compress(bundle, 9)).decode()  # zlib's header, unlike gzip's, holds no time
     return HTML(f'<script>(async (packed) => {{{_PAGE}{_LOAD}}})("{packed}")</script>')
-
-
-def _without_trailing_zeros(row):
-    """The row up to its last entry that is not 0: half of a causal pattern.
-
-    >>> _without_trailing_zeros([3, 0, 7, 0, 0])
-    [3, 0, 7]
-    """
-    last = max((place for place, entry in enumerate(row) if entry), default=-1)
-    return row[: last + 1]

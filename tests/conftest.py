@@ -16,7 +16,7 @@ def seeded(request, monkeypatch):
     drawn = random.Random(f"{os.environ.get('SEED', 0)} {request.node.nodeid}")
     if torch := sys.modules.get("torch"):
         torch.manual_seed(drawn.getrandbits(63))
-    if judging := sys.modules.get("interp_helpers.checks.judging"):
+    if judging := sys.modules.get("interp_helpers.exercises.judging"):
         monkeypatch.setattr(judging, "_seed", lambda: drawn.getrandbits(63))
 
 
@@ -44,7 +44,7 @@ def folders(tmp_path_factory):
     """{family: a folder as save_pretrained makes it}, for gpt2, gpt-neo, llama and bert (which is not causal)."""
     from transformers import AutoTokenizer
 
-    from interp_helpers.models import STORYBOOK
+    from interp_helpers.hub import STORYBOOK
 
     made = {}
     for family in ["gpt2", "gpt-neo", "llama", "bert"]:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SLUG = address.slug((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 VERSION = re.search(r'(?m)^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[1]
-EDITIONS = sorted([*(ROOT / "notebooks").glob("0*.ipynb"), *(ROOT / "student").glob("*.ipynb")])
+EDITIONS = sorted([*(ROOT / "notebooks").glob("0*.ipynb"), *(ROOT / "notebooks" / "student").glob("*.ipynb")])
 LINK = re.compile(rf"(?:{address.PLACES})([\w.-]+/[\w.-]*\w)")
 OTHERS = {"TransformerLensOrg/CircuitsVis"}  # cited
 EXAMPLES = {"me/mine", "c/d", "a/b", "a/bc"}  # in the tool's own texts and in this file
@@ -42,8 +42,8 @@ def test_no_link_leads_to_another_repository(here):
 @pytest.mark.parametrize("path", EDITIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_notebook_opens_its_student_edition_on_binder_and_colab(path):
     first = nbformat.read(path, 4).cells[0].source
-    assert f"https://mybinder.org/v2/gh/{SLUG}/HEAD?urlpath=lab/tree/student/{path.name}" in first
-    assert f"https://colab.research.google.com/github/{SLUG}/blob/HEAD/student/{path.name}" in first
+    assert f"https://mybinder.org/v2/gh/{SLUG}/HEAD?urlpath=lab/tree/notebooks/student/{path.name}" in first
+    assert f"https://colab.research.google.com/github/{SLUG}/blob/HEAD/notebooks/student/{path.name}" in first
 
 
 def test_all_notebooks_have_one_and_the_same_cell_that_installs_the_wheel():
@@ -58,8 +58,8 @@ def test_all_notebooks_have_one_and_the_same_cell_that_installs_the_wheel():
 
 def test_the_readme_has_both_badges():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"](https://mybinder.org/v2/gh/{SLUG}/HEAD?urlpath=lab/tree/student/01_baseline.ipynb)" in text
-    assert f"](https://colab.research.google.com/github/{SLUG}/blob/HEAD/student/01_baseline.ipynb)" in text
+    assert f"](https://mybinder.org/v2/gh/{SLUG}/HEAD?urlpath=lab/tree/notebooks/student/01_baseline.ipynb)" in text
+    assert f"](https://colab.research.google.com/github/{SLUG}/blob/HEAD/notebooks/student/01_baseline.ipynb)" in text
     for badge in re.findall(r"!\[[^\]]+\]\((docs/[^)]+\.svg)\)", text):
         assert (ROOT / badge).is_file()
 
@@ -74,7 +74,7 @@ def test_one_command_moves_everything(here, tmp_path):
 
     def move(url):
         done = subprocess.run(
-            [sys.executable, ROOT / "tools" / "address.py", url],
+            [sys.executable, ROOT / "dev" / "tools" / "address.py", url],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -92,7 +92,10 @@ def test_one_command_moves_everything(here, tmp_path):
 def test_a_wrong_address_changes_nothing(here, tmp_path):
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "address.py", "example.org"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, ROOT / "dev" / "tools" / "address.py", "example.org"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "make address URL=" in done.stderr

@@ -1,4 +1,4 @@
-"""The exercises in their two editions: with solutions in notebooks/, blank in student/."""
+"""The exercises in their two editions: with solutions in notebooks/, blank in notebooks/student/."""
 
 import re
 from collections import Counter
@@ -8,11 +8,11 @@ import editions
 import nbformat
 import pytest
 
-from interp_helpers import checks
+from interp_helpers import exercises
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-STUDENT = ROOT / "student"
+STUDENT = ROOT / "notebooks" / "student"
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -73,16 +73,16 @@ def test_headings_answers_checks_and_checkers_belong_together(path):
     found = editions.exercises(notebook)
     headings = [cell for cell in notebook.cells if cell.source.startswith("### Exercise")]
     assert [cell.id for cell in headings] == [f"exercise-{name}" for name in found]  # no heading in another form
-    assert list(found) == list(checks.checkers(number))
+    assert list(found) == list(exercises.checkers(number))
     assert {name: each["title"] for name, each in found.items()} == {
-        name: checks.title(checker) for name, checker in checks.checkers(number).items()
+        name: exercises.title(checker) for name, checker in exercises.checkers(number).items()
     }
     assert [each for each in answers(notebook) if each.startswith("answer-")] == [f"answer-{name}" for name in found]
     marked = [cell.id for cell in notebook.cells if f"BEGIN {editions.SOLUTION}" in cell.source]
     assert marked == list(answers(notebook))  # no solution stands anywhere else
     checked = [match[1] for cell in notebook.cells if (match := editions.CHECK.search(cell.source))]
     assert checked == list(found)
-    assert sum(cell.source == f"checks.report({number})" for cell in notebook.cells) == 1
+    assert sum(cell.source == f"exercises.report({number})" for cell in notebook.cells) == 1
 
 
 def test_an_exercise_has_two_hints_at_most_that_unfold_and_the_project_a_rubric(path):
@@ -170,11 +170,13 @@ def test_a_marker_without_partner_is_refused(source):
 
 def test_the_student_edition_is_the_same_every_time(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    student = tmp_path / editions.STUDENT
+    student.mkdir(parents=True)
+    (tmp_path / editions.TABLE).parent.mkdir()
     written = []
     for _ in range(2):
-        (tmp_path / "student").mkdir(exist_ok=True)
-        (tmp_path / "student" / "99_gone.ipynb").write_text("{}")
+        (student / "99_gone.ipynb").write_text("{}")
         editions.main(NOTEBOOKS)
-        written.append({each.name: each.read_bytes() for each in (tmp_path / "student").iterdir()})
+        written.append({each.name: each.read_bytes() for each in student.iterdir()})
     assert written[0] == written[1]
     assert sorted(written[0]) == [path.name for path in NOTEBOOKS]

@@ -1,92 +1,118 @@
-"""The checks that all other modules share, at the edges of what they let through."""
+"""What the package raises, and the one place that compares calls with annotations."""
 
-from copy import deepcopy
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
-from tiny import HEADS, tiny
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from interp_helpers import ArgumentError, ModelError
-from interp_helpers.errors import check_attention, check_readable, check_seed, checked_ids, head_count
-
-
-def test_a_seed_is_one_that_torch_takes():
-    for seed in [0, 2**63 - 1]:
-        check_seed("here", seed)
-        torch.Generator().manual_seed(seed)
-    for seed in [-1, 2**63]:
-        with pytest.raises(ArgumentError, match=f"here: seed is {seed}"):
-            check_seed("here", seed)
+import interp_helpers
+from interp_helpers import ArgumentError, TextError, errors
+from interp_helpers.errors import check_finite, checked, explained
 
 
-def test_ids_go_from_0_to_the_last_of_the_vocabulary():
-    assert checked_ids("here", torch.tensor([0, 7]), 8, (2,)).tolist() == [0, 7]
-    assert checked_ids("here", 7, 8, (2,)).tolist() == [7, 7]
-    for ids in [torch.tensor([0, 8]), torch.tensor([-1, 0]), torch.tensor([], dtype=torch.long), 8, -1]:
-        with pytest.raises(ArgumentError, match="whole numbers from 0 to 7"):
-            checked_ids("here", ids, 8, (2,) if not isinstance(ids, torch.Tensor) else tuple(ids.shape))
+@checked
+def score(pattern: Float[Tensor, "*batch query key"], target: Bool[Tensor, "query key"]) -> Float[Tensor, "*batch"]:
+    """What attention goes to the target."""
+    return (pattern * target).sum((-1, -2))
 
 
-def even(*rows, dtype=torch.double):
-    """(head, query, key), all weights a fourth but for rows: ((head, query), what stands there)."""
-    pattern = torch.full((2, 3, 4), 0.25, dtype=dtype)
-    for place, row in rows:
-        pattern[place] = torch.tensor(row, dtype=dtype)
-    return pattern
+@checked
+def labels(tokens: Int[Tensor, " position"], names: list[str], *, first: int = 0) -> list:
+    return names[first:]
+
+
+PATTERN, TARGET = torch.zeros(2, 3, 3), torch.zeros(3, 3, dtype=torch.bool)
+
+
+def test_a_call_that_fits_is_the_functions_own():
+    assert score(PATTERN, TARGET).shape == (2,)
+    assert score(pattern=PATTERN[0], target=TARGET).shape == ()
+    assert (score.__name__, score.__doc__) == ("score", "What attention goes to the target.")
+    assert score(PATTERN.double(), TARGET).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("arguments", "message"),
     [
-        ([((1, 2), [0.25, 0.25, 0.25, 0.5])], "head 1, query 2 sums to 1.25, its smallest weight is 0.25"),
-        ([((0, 1), [-0.5, 0.5, 0.5, 0.5])], "head 0, query 1 sums to 1, its smallest weight is -0.5"),
-        ([((1, 0), [0.25, 0.25, 0.25, 0.2511])], "head 1, query 0 sums to 1.001"),
-        ([((1, 2), [0.0] * 4), ((0, 1), [0.0] * 4), ((1, 0), [0.0] * 4)], "head 0, query 1 sums to 0"),
+        ((PATTERN[0, 0], TARGET), r"score: pattern must be Float\[Tensor, '\*batch query key'\]; got f32\[3\]"),
+        ((PATTERN.long(), TARGET), r"score: pattern must be Float.* got i64\[2,3,3\]"),
+        ((PATTERN.numpy(), TARGET), r"score: pattern must be Float.* got f32\[2,3,3\]\(numpy\)"),
+        ((PATTERN, TARGET[:2]), r"score: target must be Bool.* got bool\[2,3\].*query=3"),
+        ((PATTERN, TARGET.float()), r"score: target must be Bool.* got f32\[3,3\]"),
+        ((None, TARGET), r"score: pattern must be Float.* got None"),
     ],
 )
-def test_rows_of_attention_sum_to_1_with_no_weight_below_0(rows, message):
-    with pytest.raises(ArgumentError, match=f"here: pattern's row of {message}"):
-        check_attention("here", even(*rows))
-    counted = torch.ones(2, 3, dtype=torch.bool)
-    for place, _ in rows:
-        counted[place] = False
-    check_attention("here", even(*rows), counted)
+def test_a_call_that_does_not_fit_names_what_it_got_and_what_it_needs(arguments, message):
+    with pytest.raises(ArgumentError, match=f"^{message}") as error:
+        score(*arguments)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
 
 
-def test_attention_may_be_off_by_what_rounding_does():
-    check_attention("here", even(((1, 0), [0.25, 0.25, 0.25, 0.2509])))
-    check_attention("here", even(((1, 0), [0.25, 0.25, 0.25, 0.2578]), dtype=torch.float16))
-    with pytest.raises(ArgumentError, match="head 1, query 0"):
-        check_attention("here", even(((1, 0), [0.25, 0.25, 0.25, 0.2656]), dtype=torch.float16))
+def test_types_that_are_no_tensors_are_compared_too():
+    assert labels(torch.tensor([1]), ["a", "b"], first=1) == ["b"]
+    for options, name in [({"first": "1"}, "first"), ({"names": "ab"}, "names")]:
+        with pytest.raises(ArgumentError, match=f"labels: {name} must be "):
+            labels(**{"tokens": torch.tensor([1]), "names": ["a"], **options})
 
 
-def test_a_row_is_named_by_its_place_where_the_pattern_has_other_axes():
-    pattern = even(((0, 1), [0.5, 0.5, 0.5, 0.0]))
-    for given, place in [(pattern[0], r"\[1\]"), (pattern[None], r"\[0, 0, 1\]")]:
-        with pytest.raises(ArgumentError, match=f"row of {place}, query last, sums to 1.5"):
-            check_attention("here", given)
+def test_a_long_value_is_cut_short():
+    with pytest.raises(ArgumentError) as error:
+        labels(torch.tensor([1]), "x" * 9999)
+    assert len(str(error.value)) < 400
 
 
-def test_a_model_that_is_read_is_in_eval_mode_and_predicts_where_it_has_to():
-    model, bridge = tiny("gpt2"), deepcopy(tiny("gpt2"))
-    bridge.run_with_cache = None
-    for logits in (False, True):
-        check_readable("here", model, logits=logits)
-        with pytest.raises(ModelError, match=r"here: the model is in train mode.*model\.eval\(\)"):
-            check_readable("here", deepcopy(model).train(), logits=logits)
-    for other, kind in [
-        (model.transformer, "a model without its unembedding"),
-        (bridge, "a bridge of TransformerLens"),
-    ]:
-        check_readable("here", other)
-        with pytest.raises(ModelError, match=f"here: the model must be .* got {kind}"):
-            check_readable("here", other, logits=True)
+def test_a_result_that_does_not_fit_is_named():
+    @checked
+    def wrong(pattern: Float[Tensor, "query key"]) -> Float[Tensor, " query"]:
+        return pattern
+
+    with pytest.raises(ArgumentError, match=r"wrong: the result must be Float\[Tensor, ' ?query'\]"):
+        wrong(PATTERN[0])
 
 
-def test_a_model_without_heads_has_none_to_count():
-    from transformers import MambaConfig, MambaForCausalLM
+def test_errors_inside_a_function_are_its_own():
+    @checked
+    def fails(pattern: Float[Tensor, "query key"]):
+        raise KeyError("inside")
 
-    assert head_count("here", tiny("gpt2")) == HEADS
-    model = MambaForCausalLM(MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1, state_size=2))
-    with pytest.raises(ModelError, match="here: MambaForCausalLM has no attention heads"):
-        head_count("here", model)
+    with pytest.raises(KeyError, match="inside"):
+        fails(PATTERN[0])
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_named(bad):
+    check_finite(norms=PATTERN, values=torch.ones(2, dtype=torch.long), array=torch.tensor(np.ones(3)))
+    check_finite(nothing=torch.ones(0))
+    with pytest.raises(ArgumentError, match=r"^values holds NaN or infinity"):
+        check_finite(norms=PATTERN, values=torch.tensor([1.0, bad]))
+
+
+def test_what_libraries_raise_is_one_sentence_with_what_to_do():
+    reading = explained(TextError, "a.csv cannot be read", "Mend it.")
+    with pytest.raises(TextError, match=r"^a\.csv cannot be read: bad row \(ValueError\)\. Mend it\.$"), reading:
+        raise ValueError("bad row.\nThe second line of hundreds")
+
+
+@pytest.mark.parametrize("kind", [ArgumentError, KeyboardInterrupt])
+def test_what_the_package_says_itself_and_an_interruption_stay_as_they_are(kind):
+    with pytest.raises(kind, match=r"^ours$"), explained(TextError, "a.csv cannot be read", "Mend it."):
+        raise kind("ours")
+
+
+def test_one_class_catches_them_all_and_each_is_of_a_kind_that_python_knows():
+    for name, kind in [("ArgumentError", ValueError), ("FileError", OSError), ("ClaimError", AssertionError)]:
+        assert issubclass(getattr(errors, name), kind)
+    raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(raised) == 7
+    assert all(issubclass(each, interp_helpers.InterpError) for each in raised)
+
+
+def test_errors_bring_no_torch():
+    """A tool that catches them should start at once."""
+    code = "import sys; from interp_helpers import errors; assert not {'torch', 'jaxtyping'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ from lock import CPU_WHEELS, PYTHON, pins
 
 pytestmark = [pytest.mark.launch, pytest.mark.skipif(os.name != "posix", reason="memory limits are POSIX's")]
 ROOT = Path(__file__).parent.parent
-STUDENT = sorted((ROOT / "student").glob("0*.ipynb"))
+STUDENT = sorted((ROOT / "notebooks" / "student").glob("0*.ipynb"))
 BINDER_BYTES = 2 * 2**30  # what mybinder.org gives a session
 
 
@@ -92,7 +92,7 @@ def binder(tmp_path_factory):
 @pytest.mark.parametrize("path", STUDENT, ids=lambda path: path.stem)
 def test_binder_runs_every_notebook_in_its_memory(binder, path):
     place, checkout = binder
-    run(place, checkout / "student" / path.name, BINDER_BYTES)
+    run(place, checkout / "notebooks" / "student" / path.name, BINDER_BYTES)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,26 @@
+"""The small model trained in the notebook equals a slow loop, learns what is said of it, and is its seed's alone."""
+
 import math
 
 import pytest
 import torch
+from hypothesis import strategies as st
+from properties import cases, seeded
 from torch.nn.functional import layer_norm
 
 from interp_helpers import ArgumentError, live
+
+MODELS = {layers: live.AttentionOnly(layers, seed=layers) for layers in (1, 2)}
+layers = st.sampled_from([1, 2])
+pieces = st.tuples(st.integers(2, 30), st.integers(2, 30)).map(sorted)
+heads_off = st.lists(st.tuples(st.just(0), st.integers(0, live.HEADS - 1)), max_size=3)
+
+
+@pytest.fixture
+def few_sequences(monkeypatch):
+    """What is measured and trained on is a fraction of the lesson's: the properties are the same."""
+    monkeypatch.setattr(live, "TEST_SEQUENCES", 4)
+    monkeypatch.setattr(live, "SEQUENCES", 1)
 
 
 def some_tokens(sequences=3, positions=7, seed=0):
@@ -47,32 +63,51 @@ def test_the_model_equals_a_slow_loop(off):
                 torch.testing.assert_close(patterns[layer, text, head, query, : query + 1], each)
 
 
-@torch.no_grad()
-def test_no_token_sees_a_later_one():
-    model, tokens = live.AttentionOnly(2), some_tokens()
-    changed = tokens.clone()
-    changed[:, 4] = (tokens[:, 4] + 1) % live.VOCABULARY
-    before, after = model(tokens)[0], model(changed)[0]
-    assert torch.equal(before[:, :4], after[:, :4])
-    assert not torch.isclose(before[:, 4:], after[:, 4:]).all(-1).any()
-    assert model(tokens)[1].triu(1).abs().max() == 0
+def test_pieces_are_all_drawn():
+    """64 tokens, in pieces of 8 to 16 that fill a sequence of 32: a thousand sequences leave none out."""
+    tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(0), 1000)
+    assert tokens.unique().tolist() == list(range(64))
+    assert lengths.unique().tolist() == list(range(8, 17))
+    assert tokens.shape == (1000, 32)
 
 
-def test_pieces_repeat_to_the_end_and_differ_in_length():
-    tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(0), 200)
-    assert tokens.shape == (200, live.LENGTH)
-    assert set(lengths[:, 0].tolist()) == set(range(live.PIECES[0], live.PIECES[1] + 1))
-    assert set(tokens.flatten().tolist()) == set(range(live.VOCABULARY))
+@cases(generator=seeded(), sequences=st.integers(1, 5), pieces=pieces)
+def test_pieces_repeat_to_the_end(generator, sequences, pieces):
+    tokens, lengths = live.repeated_pieces(generator, sequences, pieces)
+    assert tokens.shape == (sequences, live.LENGTH)
+    assert pieces[0] <= lengths.min() <= lengths.max() <= pieces[1]
     for row, length in zip(tokens.tolist(), lengths[:, 0].tolist()):
-        assert all(row[i] == row[i % length] for i in range(live.LENGTH))
+        assert row == (row[:length] * live.LENGTH)[: live.LENGTH]
 
 
-def test_measures_equal_a_slow_loop():
-    model = live.AttentionOnly(1, seed=5)
-    tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(live.TEST_SEED), live.TEST_SEQUENCES)
-    with torch.no_grad():
-        logits, patterns = model(tokens)
-    first, later, previous = [], [], []
+@pytest.mark.parametrize("pieces", [(1, 4), (5, 4), (30, 31)])
+def test_pieces_that_leave_nothing_to_predict_are_refused(pieces):
+    with pytest.raises(ArgumentError, match="Pieces are of 2 to 30 tokens"):
+        live.repeated_pieces(torch.Generator(), 1, pieces)
+
+
+@cases(layers=layers, texts=st.integers(1, 3), length=st.integers(1, 6), off=heads_off, generator=seeded())
+@torch.no_grad()
+def test_a_pass_is_causal_and_a_head_that_is_off_has_no_output_matrix(layers, texts, length, off, generator):
+    model, tokens = MODELS[layers], torch.randint(live.VOCABULARY, (texts, length), generator=generator)
+    logits, patterns = model(tokens, off)
+    torch.testing.assert_close(patterns.sum(-1), torch.ones(patterns.shape[:-1], dtype=torch.double))
+    assert patterns.triu(1).count_nonzero() == 0
+    edited, d_head = live.AttentionOnly(layers, seed=layers), live.WIDTH // live.HEADS
+    for layer, head in off:
+        edited.W_O[layer, head * d_head : (head + 1) * d_head] = 0
+    torch.testing.assert_close(edited(tokens)[0], logits)
+    for cut in range(1, length):
+        torch.testing.assert_close(model(tokens[:, :cut], off)[0], logits[:, :cut])
+
+
+@cases(layers=layers, pieces=pieces, off=heads_off)
+@torch.no_grad()
+def test_measures_equal_a_slow_loop(few_sequences, layers, pieces, off):
+    measures = live.measure(MODELS[layers], pieces=pieces, off=off)
+    tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(live.TEST_SEED), live.TEST_SEQUENCES, pieces)
+    logits, patterns = MODELS[layers](tokens, off)
+    first, later, previous, induction = [], [], [], []
     for text, (row, length) in enumerate(zip(tokens.tolist(), lengths[:, 0].tolist())):
         for position in range(1, live.LENGTH):
             loss = -logits[text, position - 1].log_softmax(-1)[row[position]].item()
@@ -80,13 +115,15 @@ def test_measures_equal_a_slow_loop():
                 first.append(loss)
             elif position > length:  # at position == length nobody can know that the piece is over
                 later.append(loss)
-        looks = [patterns[0, text, :, position, position - 1] for position in range(1, length)]
+        looks = [patterns[:, text, :, position, position - 1] for position in range(1, length)]
         previous.append(torch.stack(looks).mean(0))
-    found = live.measure(model)
-    assert found["first_copy"] == pytest.approx(sum(first) / len(first))
-    assert found["later_copies"] == pytest.approx(sum(later) / len(later))
-    torch.testing.assert_close(found["previous_token"][0], torch.stack(previous).mean(0))
-    assert found["induction"].shape == (1, live.HEADS)
+        seen = [[key + 1 for key in range(query) if row[key] == row[query]] for query in range(live.LENGTH)]
+        asked = [patterns[:, text, :, query, keys].sum(-1) for query, keys in enumerate(seen) if keys]
+        induction.append(torch.stack(asked).mean(0))
+    assert measures["first_copy"] == pytest.approx(sum(first) / len(first))
+    assert measures["later_copies"] == pytest.approx(sum(later) / len(later))
+    torch.testing.assert_close(measures["previous_token"], torch.stack(previous).mean(0))
+    torch.testing.assert_close(measures["induction"], torch.stack(induction).mean(0))
 
 
 def test_a_head_that_is_off_changes_the_losses_and_not_its_own_pattern():
@@ -131,44 +168,6 @@ def test_one_layer_learns_a_distance_and_not_induction():
     assert live.measure(model)["induction"].max() < 0.25
 
 
-def test_bad_arguments_are_refused():
-    with pytest.raises(ArgumentError, match="layers is 0"):
-        live.AttentionOnly(0)
-    model = live.AttentionOnly(1)
-    with pytest.raises(ArgumentError, match="32 in a sequence at most; got 33"):
-        model(some_tokens(1, live.LENGTH + 1))
-    for layer, head in [(1, 0), (0, 4), (-1, 0)]:
-        with pytest.raises(ArgumentError, match=rf"from \(0, 0\) to \(0, 3\); got .*{layer}, {head}"):
-            model(some_tokens(), [(layer, head)])
-    for pieces in [(0, 4), (5, 4), (8, 32)]:
-        with pytest.raises(ArgumentError, match="leave nothing to predict within 32"):
-            live.repeated_pieces(torch.Generator(), 1, pieces)
-    for wrong in [{"steps": 0}, {"every": 0}]:
-        with pytest.raises(ArgumentError, match="must be a whole number, 1 or more"):
-            next(live.train(model, **wrong))
-
-
-def test_the_task_is_the_one_that_is_described():
-    """64 tokens, in pieces of 8 to 16 that fill a sequence of 32, all drawn: a thousand sequences leave none out."""
-    tokens, lengths = live.repeated_pieces(torch.Generator().manual_seed(0), 1000)
-    assert tokens.unique().tolist() == list(range(64))
-    assert lengths.unique().tolist() == list(range(8, 17))
-    assert tokens.shape == (1000, 32)
-
-
-def test_the_longest_piece_leaves_one_token_to_predict():
-    tokens, _ = live.repeated_pieces(torch.Generator().manual_seed(0), 50, (30, 30))
-    assert torch.equal(tokens[:, :2], tokens[:, 30:])
-    with pytest.raises(ArgumentError, match="leave nothing to predict"):
-        live.repeated_pieces(torch.Generator().manual_seed(0), 50, (30, 31))
-
-
-@pytest.mark.parametrize("token", [-1, 64])
-def test_a_token_that_is_none_is_refused(token):
-    with pytest.raises(ArgumentError, match="ids from 0 to 63"):
-        live.AttentionOnly(1)(torch.tensor([[5, token]]))
-
-
 @torch.no_grad()
 def test_without_all_its_heads_a_model_is_a_table_of_tokens_and_positions():
     model, tokens = live.AttentionOnly(1), some_tokens()
@@ -203,12 +202,7 @@ def test_weights_start_as_described():
         assert weights.std().item() == pytest.approx(wanted, rel=0.05)
 
 
-def test_no_sequences_are_refused():
-    with pytest.raises(ArgumentError, match="sequences is 0"):
-        live.repeated_pieces(torch.Generator(), 0)
-
-
-def test_what_is_not_said_is_seed_0_and_a_record_every_20_of_400_steps(monkeypatch):
+def test_what_is_not_said_is_seed_0_and_a_record_every_20_of_400_steps(few_sequences, monkeypatch):
     assert torch.equal(live.AttentionOnly(1).W_E, live.AttentionOnly(1, seed=0).W_E)
     first, other = (next(iter(live.train(live.AttentionOnly(1), steps=1, **more))) for more in ({}, {"seed": 0}))
     assert torch.equal(first["induction"], other["induction"])

@@ -81,7 +81,7 @@ def test_its_markdown_is_prose_between_sips_of_code(notebook):
         if before.id == "install":
             continue
         if cell.cell_type == before.cell_type == "code":  # two cells in a row: the second is a claim or a printout
-            assert re.search(r"claim\(|^if |\.round\(|pd\.DataFrame|^checks\.check\(", cell.source), cell.source
+            assert re.search(r"claim\(|^if |\.round\(|pd\.DataFrame|exercises\.check\(", cell.source), cell.source
 
 
 def test_every_figure_has_alt_text(notebook):
@@ -110,12 +110,13 @@ def test_its_claims_are_named_after_it_and_held_when_stored(notebook):
     assert code(notebook)[-1].source == "claim.table()"
 
 
+@pytest.mark.deep
 def test_on_the_untrained_twin_what_was_learned_is_gone(notebook):
     """A claim marked as learned that holds on the twin was not learned; one that is not must hold there too.
 
     This run is the student edition's, so that it also shows that with all exercises blank a notebook runs to its end.
     """
-    record, blank, problem = measure(ROOT / "student" / notebook.path.name, {"INTERP_UNTRAINED": "1"})
+    record, blank, problem = measure(ROOT / "notebooks" / "student" / notebook.path.name, {"INTERP_UNTRAINED": "1"})
     assert problem is None
     said = re.findall(r"(?m)^. \d[a-l] .+$", printed(code(blank)))
     assert said == [f"○ {name} not attempted" for name in exercises(notebook)]
@@ -126,9 +127,9 @@ def test_on_the_untrained_twin_what_was_learned_is_gone(notebook):
     assert stale(kept, record["claims"], digest) == [], "run `make claims`"
 
 
-def test_the_ledger_says_what_notebooks_and_records_say():
+def test_the_page_of_claims_says_what_notebooks_and_records_say():
     """Every column: a claim that a notebook has lost or gained since a model was run shows here."""
-    assert LEDGER.read_text(encoding="utf-8") == ledger(NOTEBOOKS), "CLAIMS.md is stale: run `make claims`"
+    assert LEDGER.read_text(encoding="utf-8") == ledger(NOTEBOOKS), "docs/claims.md is stale: run `make claims`"
     for name, of in records().items():
         assert list(of) == [path.stem for path in NOTEBOOKS], name
         for path in NOTEBOOKS:

@@ -56,16 +56,15 @@ def stops(notebook, monkeypatch, capsys, source):
 def test_a_model_that_cannot_be_loaded_is_one_line_and_ends_the_run(notebook, monkeypatch, capsys):
     source = "import interp_helpers as ih\nih.load_model('./nowhere')"
     said, others = stops(notebook, monkeypatch, capsys, source)
-    assert said.startswith("ModelError: load_model: there is no folder './nowhere'.")
+    assert said.startswith("ModelError: There is no folder './nowhere'.")
     assert "\n" not in said
     assert not others
 
 
 def test_another_error_of_the_package_is_one_line_and_the_others_still_run(notebook, monkeypatch, capsys):
-    source = "from interp_helpers.errors import check_seed\ncheck_seed('draw', -1)"
+    source = "import interp_helpers as ih\nraise ih.ModelError('This model has no position embedding.')"
     said, others = stops(notebook, monkeypatch, capsys, source)
-    assert said.startswith("ArgumentError: draw: seed is -1;")
-    assert "\n" not in said
+    assert said == "ModelError: This model has no position embedding."
     assert others
 
 

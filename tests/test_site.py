@@ -13,19 +13,19 @@ import build_site
 import pytest
 from browser import CHROMIUM, browser
 
+import interp_helpers
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-pytestmark = [
-    pytest.mark.site,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
-    pytest.mark.skipif(find_spec("sphinx_book_theme") is None, reason="Sphinx and its theme are not installed"),
-]
-
+deep = pytest.mark.deep
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = [
+    name for row in re.findall(r"(?m)^\| (`.+?`) \|", interp_helpers.__doc__) for name in re.findall(r"\w+", row)
+]
 KINDS = ["console", "request", "view", "alt", "link", "width", "axe"]
 
 # What a page holds. A view is drawn when CircuitsVis has put its heading there and something on every canvas.
@@ -66,8 +66,17 @@ AXE = """axe.run({exclude: "[data-view] canvas"}, {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The folder of the site."""
+    if find_spec("sphinx_book_theme") is None:
+        pytest.skip("Sphinx and its theme are not installed")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, ROOT / "tools/build_site.py", "--source", folder / "source", "--out", folder / "site"]
+    command = [
+        sys.executable,
+        ROOT / "dev/tools/build_site.py",
+        "--source",
+        folder / "source",
+        "--out",
+        folder / "site",
+    ]
     made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert made.returncode == 0, made.stderr
     return folder / "site"
@@ -89,6 +98,8 @@ def axe():
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium")
     with browser(tmp_path_factory.mktemp("profile")) as page:
         yield page
 
@@ -159,6 +170,12 @@ def problems(visits, folder):
     return found
 
 
+def test_the_reference_has_every_module_in_the_order_of_the_packages_own_table():
+    assert len(MODULES) > 15
+    assert re.findall(r"automodule:: interp_helpers\.(\w+)", (ROOT / "docs/api.rst").read_text()) == MODULES
+
+
+@deep
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_wrong_with_any_page(kind, visits, site, axe):
     if kind == "axe" and axe is None:
@@ -167,6 +184,7 @@ def test_nothing_is_wrong_with_any_page(kind, visits, site, axe):
     assert not wrong, "\n".join(map(str, wrong[:40]))
 
 
+@deep
 def test_every_problem_is_seen(tmp_path, tab, axe):
     """On a page that has them all."""
     page = tmp_path / "broken.html"
@@ -183,21 +201,20 @@ def test_every_problem_is_seen(tmp_path, tab, axe):
     assert axe is None or any("color-contrast" in what for _, _, what in found)
 
 
+@deep
 def test_every_notebook_every_module_and_the_views_are_there(visits, site):
-    import interp_helpers
-
     pages = {path.relative_to(site).as_posix(): found for path, found in visits.items()}
     assert {f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")} < set(pages)
     assert pages["notebooks/02_head_specialization.html"]["views"] > 0
-    assert (site / "student/index.html").as_uri() in pages["index.html"]["links"]
-    modules = {f"module-interp_helpers.{name}" for name in interp_helpers._MODULES}
-    assert modules < set(pages["api.html"]["ids"])
-    assert "interp_helpers.load_model" not in pages["api.html"]["ids"]  # each once, where it is defined
+    assert (site / "notebooks/student/index.html").as_uri() in pages["index.html"]["links"]
+    assert {f"module-interp_helpers.{name}" for name in MODULES} < set(pages["docs/api.html"]["ids"])
+    assert "interp_helpers.load_model" not in pages["docs/api.html"]["ids"]  # each once, where it is defined
 
 
+@deep
 def test_launch_buttons_open_the_edition_with_blank_exercises(visits, site):
     for path in (site / "notebooks").glob("*.html"):
-        name = f"student/{path.stem}.ipynb"
+        name = f"notebooks/student/{path.stem}.ipynb"
         launched = [url for url in visits[path]["links"] if "mybinder" in url or "colab" in url]
         assert {url.split("/")[2] for url in launched} == {"mybinder.org", "colab.research.google.com"}
         assert all(url.endswith(name) for url in launched)
@@ -210,11 +227,13 @@ def test_without_sphinx_one_line_says_what_is_needed(monkeypatch):
         build_site.main()
 
 
+@deep
 def test_no_marker_of_the_editions_is_left(site):
     for path in (site / "notebooks").glob("*.html"):
         assert not re.search(r"(BEGIN|END) (SOLUTION|MARK SCHEME)", path.read_text(encoding="utf-8"))
 
 
+@deep
 def test_search_finds_a_word(site, tab):
     tab.open((site / "search.html").as_uri() + "?q=bootstrap")
     assert tab.wait("document.querySelector('#search-results li')")

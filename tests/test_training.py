@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import train as training
 from data import held_out_windows, prepare, read_books, repeated_random, training_windows
 from export import export
 from measure import repeated_share, shifted_score
 from optimizer import Muon, orthogonalised, rate
-from train import load_recipe, measured_steps, new_model, phase, pick_precision, train
+from torch._inductor.exc import CppCompileError
+from train import load_recipe, matmul_seconds, measured_steps, new_model, phase, pick_precision, train
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from interp_helpers import load_model
 
-RECIPE = Path(__file__).parent.parent / "training" / "recipe.toml"
+RECIPE = Path(train.__code__.co_filename).with_name("recipe.toml")
 DATA = {"end_of_text_share": 0.5, "repeat_shortest": 3, "repeat_longest": 5}
 
 
@@ -196,9 +198,71 @@ def test_phases_of_repeats_follow_the_tokens():
     assert [phase(budget, step)["share"] for step in (0, 4, 5, 6)] == [0.25, 0.25, 0.1, 0.1]
 
 
-def test_precision_is_what_was_asked_for():
-    assert pick_precision("float32", "cuda") == torch.float32
-    assert pick_precision("auto", "cuda") == torch.bfloat16
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(("bfloat16", "wanted"), [(0.1, torch.bfloat16), (0.9, torch.float32), (9.0, torch.float32)])
+def test_precision_is_the_one_that_multiplies_faster(device, bfloat16, wanted):
+    """A processor may know bfloat16 and be slower with it: it was taken then, for a run of hours."""
+    seconds = {torch.bfloat16: bfloat16, torch.float32: 1.0}
+    assert pick_precision("auto", device, lambda dtype, _: seconds[dtype]) == wanted
+
+
+def test_precision_is_what_was_asked_for_and_measured_otherwise():
+    assert pick_precision("float32", "cpu", None) == torch.float32
+    assert pick_precision("bfloat16", "cpu", None) == torch.bfloat16
+    assert 0 < matmul_seconds(torch.float32, "cpu", size=64) < 1
+
+
+def test_a_resumed_run_keeps_the_precision_that_was_measured(corpus, recipe, tmp_path, monkeypatch):
+    recipe = {**recipe, "budget": {**recipe["budget"], "precision": "auto"}}
+    monkeypatch.setattr(training, "pick_precision", lambda wanted, device: pick_precision("bfloat16", device))
+    train(corpus, recipe, tmp_path, stop_after=1, progress=False)
+    asked = []
+    monkeypatch.setattr(training, "pick_precision", lambda wanted, _: asked.append(wanted) or torch.bfloat16)
+    assert train(corpus, recipe, tmp_path, stop_after=2, progress=False).precision == "bfloat16"
+    assert asked == ["bfloat16"]
+
+
+class FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, loss):
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise CppCompileError(["g++"], "ld: cannot find -l un")
+
+
+@pytest.mark.parametrize("when", ["forward", "backward"])
+def test_where_compiling_fails_training_goes_on_without_it(when, corpus, recipe, tmp_path, monkeypatch, capsys):
+    """As where a folder has a space in its path, at which torch.compile's linker splits it."""
+    wanted = train(corpus, recipe, tmp_path / "eager", stop_after=3, progress=False)
+
+    def compile(function):
+        def fails(windows):
+            if when == "backward":
+                return FailsBackward.apply(function(windows))
+            raise CppCompileError(["g++"], "ld: cannot find -l un")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compile)
+    recipe = {**recipe, "budget": {**recipe["budget"], "compile": True}}
+    trained = train(corpus, recipe, tmp_path / "un été à la mer", stop_after=3, progress=False)
+    for weight, expected in zip(trained.model.parameters(), wanted.model.parameters()):
+        assert torch.equal(weight, expected)
+    said = capsys.readouterr().out
+    assert said.startswith("train: torch.compile does not work here (CppCompileError)")
+    assert said.count("\n") == 1
+
+
+def test_an_error_that_is_not_of_compiling_is_raised(corpus, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.torch.nn.functional, "cross_entropy", None)
+    monkeypatch.setattr(training, "measure", lambda *_: {"scores": {}})
+    for compiled in [True, False]:
+        monkeypatch.setattr(torch, "compile", lambda function: lambda windows: function(windows))
+        budget = {**recipe["budget"], "compile": compiled}
+        with pytest.raises(TypeError, match="not callable"):
+            train(corpus, {**recipe, "budget": budget}, tmp_path / f"{compiled}", progress=False)
 
 
 def test_the_recipe_knows_its_budgets():

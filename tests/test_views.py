@@ -46,11 +46,10 @@ def test_a_view_is_small():
     assert len(attention_view(words(32), torch.ones(8, 32, 32).tril() / torch.arange(1, 33)[:, None]).data) < 20_000
 
 
-def test_a_view_is_the_same_every_time_and_for_tensors_and_arrays():
+def test_a_view_is_the_same_every_time():
     pattern = causal(2, 5)
-    first, second = (attention_view(words(5), each) for each in (pattern.requires_grad_(), pattern.detach().numpy()))
-    assert first.data == second.data
-    assert repr(first) == repr(second)
+    first, again = attention_view(words(5), pattern), attention_view(words(5), pattern.double())
+    assert first.data == again.data
     assert "0x" not in repr(first)
     other = attention_view(words(5), causal(2, 5, seed=1))
     assert sent(other)[0] != sent(first)[0]
@@ -67,7 +66,7 @@ def test_the_weights_of_the_page_are_those_of_the_pattern(digits):
 
 
 def test_weights_above_the_diagonal_are_kept_and_shown():
-    pattern = np.array([[[0.0, 1.0, 0.0], [0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]])
+    pattern = torch.tensor([[[0.0, 1.0, 0.0], [0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]])
     data = sent(attention_view(words(3), pattern))[1]
     np.testing.assert_array_equal(rebuilt(data), pattern)
     assert data["maskUpperTri"] is False
@@ -113,31 +112,16 @@ def test_the_loader_carries_the_installed_bundle():
 @pytest.mark.parametrize(
     ("tokens", "change", "message"),
     [
-        (words(4), lambda pattern: pattern[0], r"shape \(4, 4\); it must be \(head, query, key\)"),
-        (words(4), lambda pattern: pattern[None], r"shape \(1, 2, 4, 4\)"),
-        ([], lambda pattern: pattern[:, :0, :0], r"pattern .*\(2, 0, 0\)"),
-        (words(3), lambda pattern: pattern, "3 tokens, but 4 queries and 4 keys"),
-        (words(4), lambda pattern: pattern[:, -1:], "4 tokens, but 1 queries and 4 keys"),
-        ([1, 2, 3, 4], lambda pattern: pattern, "tokens holds 1; it must be a list of strings"),
-        (words(4), lambda pattern: pattern.log(), "12 weights are NaN or infinite"),
-        (words(4), lambda pattern: pattern * torch.nan, "32 weights are NaN or infinite"),
-        (words(4), lambda pattern: pattern * 1.002, "head 0, query 0 sums to 1.002"),
-        (words(4), lambda pattern: pattern * 2 - torch.eye(4), "head 0, query 1 sums to 1, its smallest weight is -"),
+        (words(4), lambda pattern: pattern[0], r"attention_view: pattern must be .*head token token.*f32\[4,4\]"),
+        (words(4), lambda pattern: pattern[:, -1:], r"attention_view: pattern must be .*f32\[2,1,4\]"),
+        (words(3), lambda pattern: pattern, r"There are 3 tokens, but pattern has the shape \(2, 4, 4\)"),
+        (words(4), lambda pattern: pattern.log(), "pattern holds NaN or infinity"),
+        (words(4), lambda pattern: pattern * torch.nan, "pattern holds NaN or infinity"),
     ],
 )
-def test_what_is_no_pattern_is_refused(tokens, change, message):
-    with pytest.raises(ArgumentError, match="attention_view: .*" + message):
+def test_another_shape_and_nan_are_refused(tokens, change, message):
+    with pytest.raises(ArgumentError, match=message):
         attention_view(tokens, change(causal(2, 4)))
-
-
-def test_sums_may_be_off_by_a_thousandth():
-    attention_view(words(4), causal(2, 4) * 1.0009)
-
-
-@pytest.mark.parametrize("digits", [0, 7, 2.5])
-def test_digits_are_one_to_six(digits):
-    with pytest.raises(ArgumentError, match=f"attention_view: digits is {digits}"):
-        attention_view(words(4), causal(2, 4), digits=digits)
 
 
 def dom(html, folder):
@@ -168,7 +152,7 @@ def exported(outputs):
     return HTMLExporter().from_notebook_node(v4.new_notebook(cells=cells))[0]
 
 
-@pytest.mark.browser
+@pytest.mark.deep
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 def test_views_of_an_exported_page_are_drawn(tmp_path):
     """One view above the loader, an equal one and another below it, and a second loader."""
@@ -182,7 +166,7 @@ def test_views_of_an_exported_page_are_drawn(tmp_path):
     assert "views_loader()" not in page, "no card still asks for the loader"
 
 
-@pytest.mark.browser
+@pytest.mark.deep
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 def test_a_page_hands_the_pattern_to_circuitsvis(tmp_path):
     """In place of the bundle stands a function that writes down what it is given."""
@@ -202,19 +186,12 @@ def test_a_page_hands_the_pattern_to_circuitsvis(tmp_path):
     np.testing.assert_array_equal(given["attention"], pattern.double().numpy().round(3))
 
 
-@pytest.mark.browser
+@pytest.mark.deep
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 def test_a_page_without_the_loader_keeps_the_sentence(tmp_path):
     page = dom(exported([attention_view(words(6), causal(2, 6))]), tmp_path)
     assert page.count("views_loader() has run.</div>") == 1
     assert "<canvas" not in page
-
-
-def test_the_row_with_a_negative_weight_is_named():
-    pattern = torch.eye(4)[None].repeat(2, 1, 1)
-    pattern[1, 2] = torch.tensor([-0.5, 0, 1.5, 0])
-    with pytest.raises(ArgumentError, match=r"head 1, query 2 sums to 1, its smallest weight is -0\.5"):
-        attention_view(words(4), pattern)
 
 
 def test_three_decimals_are_kept_and_rows_of_nothing_are_empty():

@@ -1,0 +1,118 @@
+"""Write notebooks/student/, the notebooks with blank exercises: python dev/tools/editions.py NOTEBOOK ...
+
+One source, two editions. In a notebook, a solution stands between `### BEGIN SOLUTION` and `### END SOLUTION` and a
+project's rubric between `BEGIN MARK SCHEME` and `END MARK SCHEME`: nbgrader's markers, so that nbgrader can make the
+same edition by itself.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+from interp_helpers.files import write_whole
+
+STUDENT, TABLE = Path("notebooks/student"), Path("docs/exercises.md")
+STUB = "# YOUR CODE HERE"
+SOLUTION, RUBRIC = "SOLUTION", "MARK SCHEME"
+HEADING = re.compile(
+    r"### Exercise (?P<name>\d[a-l]) · (?P<title>.+)\n\n"
+    r"\*(?P<kind>Read|Build|Investigate|Project) · difficulty (?P<difficulty>[1-5]) of 5 · (?P<minutes>\d+) minutes\*\n"
+)
+CHECK = re.compile(r'^exercises\.check\(\s*"(\d[a-l])"', re.M)
+RUBRIC_POINTS = 10
+
+
+def region(kind):
+    """The lines from a marker of a kind to its end, with the indentation of the first."""
+    return re.compile(rf"^([ \t]*)[^\n]*BEGIN {kind}[^\n]*$.*?^[^\n]*END {kind}[^\n]*$", re.S | re.M)
+
+
+def replace(source, kind, stub):
+    """A cell's source with every region of a kind replaced by a line, or by nothing when `stub` is None.
+
+    Raises ValueError for a marker without its partner.
+
+    >>> replace("def f(x):\\n    '''Twice.'''\\n    ### BEGIN SOLUTION\\n    return 2 * x\\n    ### END SOLUTION",
+    ...     "SOLUTION", "# YOUR CODE HERE")
+    "def f(x):\\n    '''Twice.'''\\n    # YOUR CODE HERE"
+    """
+    text = region(kind).sub(lambda found: "" if stub is None else found[1] + stub, source)
+    if re.search(rf"(BEGIN|END) {kind}", text):
+        raise ValueError(f"a marker without its partner in: {source}")
+    return text if stub else text.rstrip("\n") if text != source else text
+
+
+def exercises(notebook):
+    """{name: what its heading says: title, kind, difficulty, minutes}, in order."""
+    found = {}
+    for cell in notebook.cells:
+        heading = HEADING.match(cell.source) if cell.cell_type == "markdown" else None
+        if heading:
+            found[heading["name"]] = heading.groupdict()
+    return found
+
+
+def mark(notebook):
+    """Tell nbgrader, in the metadata, which cells hold solutions, checks and projects, and how many points they give.
+
+    A check gives its exercise's difficulty; a rubric 10. The page of the site folds what is tagged hide-input.
+    """
+    points = {name: int(each["difficulty"]) for name, each in exercises(notebook).items()}
+    name = None
+    for cell in notebook.cells:
+        heading = HEADING.match(cell.source) if cell.cell_type == "markdown" else None
+        name = heading["name"] if heading else name
+        about = {"schema_version": 3, "cell_type": cell.cell_type, "solution": False, "grade": False, "task": False}
+        if cell.cell_type == "code" and f"BEGIN {SOLUTION}" in cell.source:
+            about |= {"grade_id": cell.id, "solution": True, "locked": False}
+            cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), "hide-input"})
+        elif cell.cell_type == "code" and (found := CHECK.search(cell.source)):
+            about |= {"grade_id": f"check-{found[1]}", "grade": True, "locked": True, "points": points[found[1]]}
+        elif cell.cell_type == "markdown" and f"BEGIN {RUBRIC}" in cell.source:
+            about |= {"grade_id": f"project-{name}", "task": True, "locked": True, "points": RUBRIC_POINTS}
+        else:
+            continue
+        cell.metadata["nbgrader"] = about
+
+
+def blank(notebook):
+    """A copy of a notebook with stubs for solutions, without rubrics and outputs; of the metadata, nbgrader's stays."""
+    made = nbformat.from_dict(notebook)
+    made.metadata.pop("stored_with", None)
+    for cell in made.cells:
+        cell.source = replace(replace(cell.source, SOLUTION, STUB), RUBRIC, None)
+        cell.metadata = {name: about for name, about in cell.metadata.items() if name == "nbgrader"}
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return made
+
+
+def table(paths):
+    """The page that lists the exercises of some notebooks, for a teacher to choose from."""
+    lines = ["# The exercises\n", "Made by `make student`, from the headings of the notebooks."]
+    for path in map(Path, paths):
+        found = exercises(nbformat.read(path, 4))
+        minutes = sum(int(each["minutes"]) for each in found.values())
+        lines += [f"\n## [{path.stem}](../notebooks/{path.name}), {minutes} minutes\n"]
+        lines += ["| exercise | about | kind | difficulty | minutes |", "|---|---|---|---|---|"]
+        for name, each in found.items():
+            lines.append("| {} | {title} | {kind} | {difficulty} of 5 | {minutes} |".format(name, **each))
+    return "\n".join(lines) + "\n"
+
+
+def main(paths):
+    TABLE.write_text(table(paths), encoding="utf-8")
+    STUDENT.mkdir(exist_ok=True)
+    wanted = {Path(path).name for path in paths}
+    for stale in STUDENT.glob("*.ipynb"):
+        if stale.name not in wanted:
+            stale.unlink()
+    for path in map(Path, paths):
+        write_whole(STUDENT / path.name, nbformat.writes(blank(nbformat.read(path, 4))) + "\n")
+    print(f"{len(wanted)} notebooks with blank exercises in {STUDENT}/")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,40 @@
+from . import (
+    adjustments,
+    attention,
+    claims,
+    corpus,
+    errors,
+    evidence,
+    exercises,
+    files,
+    generation,
+    hooks,
+    hub,
+    interventions,
+    live,
+    models,
+    plots,
+    residual,
+    text,
+    views,
+    weights,
+)
+from .claims import Claims
+from .errors import ArgumentError, CheckError, ClaimError, FileError, InterpError, ModelError, TextError
+from .evidence import published_figures, training_log
+from .generation import Generation, record_generation
+from .models import context_length, empty_model, load_bridge, load_model
+from .text import (
+    Batch,
+    encode,
+    encode_pair,
+    load_sentences,
+    pair_for,
+    passages,
+    prompt_for,
+    question_for,
+    repeated_random_tokens,
+    shuffled,
+    token_batches,
+    token_labels,
+)

@@ -1,0 +1,199 @@
+"""Ablate heads and patch activations, and measure what that does to a metric.
+
+`patch_heads` and `patch_stream` give hooks for a bridge of `load_bridge`, lists of (name, function) that can be added:
+
+>>> with bridge.hooks(fwd_hooks=patch_heads(bridge, [(2, 5)]) + patch_stream(bridge, 4, vectors)):      # doctest: +SKIP
+...     text_loss(bridge, batch)
+
+A metric is a function of the bridge alone that returns a number or a tensor, `lambda bridge: text_loss(bridge, batch)`.
+"""
+
+from itertools import product
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from .errors import ArgumentError, ModelError, check_finite, checked
+from .hooks import is_bridge, read
+from .models import prepare
+from .progress import progress
+
+
+def text_loss(model, texts):
+    """Mean loss of predicting each next token, in nats, of every text: `(text,)`.
+
+    model: of transformers, or a bridge. texts: a Batch, or tokens; NaN for a text of one token, which has no next one.
+    """
+    batch = prepare(model, texts)
+    counted = batch.mask[:, 1:].cpu()
+    return _losses(model, batch).where(counted, 0).sum(1) / counted.sum(1)
+
+
+def second_copy_drop(model, tokens):
+    """Drop in loss from the first copy of repeated tokens to the second, in nats a token: `(sequence,)`.
+
+    The in-context learning score of Olsson et al. (2022, arXiv:2209.11895), loss late in a text less loss early in it,
+    applied to copies and with the sign turned: positive for a model that makes use of the repetition. The first token
+    of each copy is left out, because nothing announces it.
+
+    tokens: `(sequence, 2 * length)`, as `repeated_random_tokens` gives them without a start token, else ArgumentError.
+    """
+    batch = prepare(model, tokens)
+    first, second = batch.tokens.tensor_split(2, dim=1)
+    if second.shape[1] < 2 or not torch.equal(first, second) or not batch.mask.all():
+        raise ArgumentError("second_copy_drop: every sequence must be two tokens or more, and the same tokens again.")
+    losses = _losses(model, batch)
+    return losses[:, : second.shape[1] - 1].mean(1) - losses[:, second.shape[1] :].mean(1)
+
+
+@checked
+def logit_difference(model, texts, right: int | Int[Tensor, " text"], wrong: int | Int[Tensor, " text"]):
+    """Logit of `right` minus logit of `wrong` after the last token of every text, not after padding: `(text,)`.
+
+    texts: a Batch, or tokens. right, wrong: a token id, or one for every text. Raises ArgumentError for foreign ids.
+    """
+    batch = prepare(model, texts)
+    last = _logits(model, batch)[range(len(batch)), batch.lengths - 1].cpu().float()
+    right, wrong = (torch.as_tensor(ids).cpu().expand(len(batch)) for ids in (right, wrong))
+    if not ((torch.stack([right, wrong]) >= 0) & (torch.stack([right, wrong]) < last.shape[1])).all():
+        raise ArgumentError(f"right and wrong must be ids of the model, from 0 to {last.shape[1] - 1}.")
+    return (last.gather(1, right[:, None]) - last.gather(1, wrong[:, None]))[:, 0]
+
+
+def head_z(bridge, texts):
+    """z of every head, values weighted by attention, before W_O: `(layer, head, batch, position, d_head)`."""
+    names = [f"blocks.{layer}.attn.hook_z" for layer in range(_shape(bridge)[0])]
+    return _record(bridge, texts, names).permute(0, 3, 1, 2, 4)
+
+
+def mean_z(bridge, batches):
+    """Mean z of every head over all tokens of a reference set, for mean ablation: `(layer, head, d_head)`."""
+    total, count = 0, 0
+    for batch in (prepare(bridge, texts) for texts in batches):
+        total, count = total + head_z(bridge, batch)[:, :, batch.mask].sum(2), count + batch.lengths.sum()
+    return total / count
+
+
+def residual_streams(bridge, texts):
+    """The residual stream before every layer, and after the last: `(layer + 1, batch, position, d_model)`."""
+    return _record(bridge, texts, [_stream(bridge, layer) for layer in range(_shape(bridge)[0] + 1)])
+
+
+Vectors = Float[Tensor, " d_model"] | Float[Tensor, "batch position d_model"]
+Z = int | float | Float[Tensor, "layer head d_head"] | Float[Tensor, "layer head batch position d_head"]
+
+
+@checked
+def patch_heads(bridge, heads, z: Z = 0.0):
+    """Hooks that replace the z of heads. Weights stay as they are, and W_O and its bias still work on the new z.
+
+    heads: a list of (layer, head). z: 0 for zero ablation, `mean_z` for mean ablation, `head_z` of another run for
+    activation patching. Raises ModelError for a model that is no bridge, ArgumentError for a head that does not exist,
+    for NaN, and, when the bridge runs, for texts of another number or length than those of z.
+    """
+    shape, hooks = _shape(bridge), []
+    z = z if isinstance(z, Tensor) else torch.full((*shape, 1), z, dtype=torch.float32)
+    if z.shape[:2] != shape:
+        raise ArgumentError(f"z must be (layer, head, ...) of {shape} layers and heads; got {tuple(z.shape)}.")
+    for place in heads:  # the number 0.10 is 0.1, which could mean two heads
+        if place not in product(*map(range, shape)):
+            raise ArgumentError(f"There is no head {place!r}. A head is (layer, head), of {shape} layers and heads.")
+        layer, head = place
+        new = z[layer, head][..., None, :]  # what passes hook_z is (batch, position, head, d_head)
+        hooks.append((f"blocks.{layer}.attn.hook_z", _put(new, (..., head, slice(None)))))
+    return hooks
+
+
+@checked
+def patch_stream(bridge, layer, vectors: Vectors, positions=None):
+    """Hooks that replace the residual stream before a layer, or after the last: layer is then the number of layers.
+
+    vectors: as `residual_streams` gives them for one layer, or one for all. positions: where it is replaced, a number
+    or a list, from the end when negative; None for everywhere. Raises errors as `patch_heads` does, and for a layer or
+    a position that does not exist.
+    """
+    layers, _ = _shape(bridge)
+    if layer not in range(layers + 1) or vectors.shape[-1] != bridge.cfg.d_model:
+        raise ArgumentError(f"Layers go from 0 to {layers}, after the last; vectors have {bridge.cfg.d_model} numbers.")
+    return [(_stream(bridge, layer), _put(vectors, (slice(None), slice(None) if positions is None else positions)))]
+
+
+def sweep_heads(bridge, metric, z=0.0, heads=None):
+    """The metric with `patch_heads` of one head after another, by default all: `(layer, head, ...)`, others are NaN."""
+    shape = _shape(bridge)
+    heads = list(product(*map(range, shape)) if heads is None else heads)
+    values = _sweep(bridge, metric, patch_heads(bridge, heads, z), "head")
+    swept = values.new_full((*shape, *values.shape[1:]), torch.nan)
+    swept[tuple(zip(*heads))] = values
+    return swept
+
+
+@checked
+def sweep_stream(bridge, metric, streams: Float[Tensor, "layer batch position d_model"]):
+    """The metric with `residual_streams` of another run at one layer and position a time: `(layer, position, ...)`."""
+    places = product(range(len(streams)), range(streams.shape[2]))
+    hooks = [hook for layer, position in places for hook in patch_stream(bridge, layer, streams[layer], position)]
+    return _sweep(bridge, metric, hooks, "position").unflatten(0, (len(streams), -1))
+
+
+@torch.no_grad()
+def _sweep(bridge, metric, hooks, what):
+    """The metric with one hook after another, on the CPU."""
+    values = []
+    for hook in progress(hooks, what):
+        with bridge.hooks(fwd_hooks=[hook]):
+            values.append(torch.as_tensor(metric(bridge)).float().cpu())
+    return torch.stack(values)
+
+
+def _shape(bridge):
+    """How many layers, and heads in each."""
+    if not is_bridge(bridge):
+        raise ModelError(f"Hooks need a bridge, as load_bridge gives it; got a {type(bridge).__name__}.")
+    return bridge.cfg.n_layers, bridge.cfg.n_heads
+
+
+def _stream(bridge, layer):
+    last = bridge.cfg.n_layers - 1
+    return f"blocks.{layer}.hook_resid_pre" if layer <= last else f"blocks.{last}.hook_resid_post"
+
+
+def _put(new, where):
+    """A hook that puts a tensor, or what it broadcasts to, in the place of what passes, at an index of it alone."""
+    check_finite(replacement=new)
+
+    def put(old, hook):
+        changed = old.clone()
+        try:
+            changed[where] = new.to(old).expand(old.shape)[where]
+        except (RuntimeError, IndexError) as problem:
+            what = f"{tuple(new.shape)} does not fit into {hook.name}, {tuple(old.shape)}, or a position is not there"
+            raise ArgumentError(f"{what}. Texts of both runs must agree in number and length.") from problem
+        return changed
+
+    return put
+
+
+@torch.no_grad()
+def _record(bridge, texts, names):
+    """What passes the named hooks while the bridge reads, stacked on the device of the tokens."""
+    batch, seen = prepare(bridge, texts), []
+    with bridge.hooks(fwd_hooks=[(name, lambda value, hook: seen.append(value)) for name in names]):
+        read(bridge, batch)
+    return torch.stack([value.to(batch.tokens.device) for value in seen])
+
+
+@torch.no_grad()
+def _logits(model, batch):
+    output = model(batch.tokens, attention_mask=batch.mask.long())
+    return getattr(output, "logits", output)
+
+
+def _losses(model, batch):
+    """Loss of predicting each next token, `(text, position - 1)`, on the CPU; at padding it means nothing."""
+    losses = []
+    for logits, tokens in zip(_logits(model, batch), batch.tokens.cpu()):  # text by text: the vocabulary is long
+        losses.append(cross_entropy(logits[:-1].float(), tokens[1:].to(logits.device), reduction="none").cpu())
+    return torch.stack(losses)

@@ -1,0 +1,263 @@
+"""Text to tokens and back to readable labels; batches; the texts that the course carries."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from .errors import ArgumentError, TextError, checked, explained
+from .hub import find_folder
+
+DATA = Path(__file__).parent / "data"
+TEXT_COLUMNS = ("text", "sentence", "review", "content")  # where a table's sentences are looked for, in this order
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Batch:
+    """Texts of unequal length as token ids, padded on the right.
+
+    tokens: `(text, position)`. mask: the same shape, True for tokens and False for padding; without one, nothing is
+    padded. Integers will do, as a tokenizer's attention_mask has them.
+
+    Padding stands on the right so that no token can attend to it: in a causal model, every token then has the vector
+    that it would have without the padding. Padding elsewhere and a text of no tokens raise ArgumentError.
+
+    >>> batch = Batch.from_rows([[5, 6, 7], [8]])
+    >>> batch.tokens.tolist(), batch.mask.tolist()
+    ([[5, 6, 7], [8, 0, 0]], [[True, True, True], [True, False, False]])
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+    @checked
+    def __init__(self, tokens: Int[Tensor, "text position"], mask: Shaped[Tensor, "text position"] | None = None):
+        mask = torch.ones_like(tokens) != 0 if mask is None else mask.to(tokens.device) != 0
+        lengths = mask.sum(1, keepdim=True)
+        if not (lengths > 0).all() or not torch.equal(mask, torch.arange(mask.shape[1], device=mask.device) < lengths):
+            raise ArgumentError("Every text needs a token, and padding on the right: tokenizer.padding_side = 'right'.")
+        object.__setattr__(self, "tokens", tokens)  # frozen
+        object.__setattr__(self, "mask", mask)
+
+    @classmethod
+    def from_rows(cls, rows):
+        """Rows of token ids of unequal length, padded with 0."""
+        rows = [torch.as_tensor(row, dtype=torch.long) for row in rows]
+        lengths = torch.tensor([len(row) for row in rows])
+        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return cls(tokens, torch.arange(tokens.shape[1]) < lengths[:, None])
+
+    @classmethod
+    def of(cls, texts):
+        """A batch as it is; tokens `(text, position)` alone as one in which nothing is padded."""
+        return texts if isinstance(texts, cls) else cls(texts)
+
+    def to(self, device):
+        """The same batch on a device."""
+        return Batch(self.tokens.to(device), self.mask.to(device))
+
+    def __len__(self):
+        """How many texts."""
+        return len(self.tokens)
+
+    def __getitem__(self, chosen):
+        """Some of the texts, chosen with a slice: `batch[:4]`."""
+        return Batch(self.tokens[chosen], self.mask[chosen])
+
+    @property
+    def lengths(self):
+        """Tokens of each text, `(text,)`."""
+        return self.mask.sum(1)
+
+
+def _suited(name, kind):
+    """What suits the model in use: stories for the bundled one, facts and questions for those that know some."""
+    texts = json.loads((DATA / "prompts.json").read_text(encoding="utf-8"))
+    return texts.get(name, {}).get(kind) or texts["any"][kind]
+
+
+def prompt_for(name):
+    """A prompt that suits the model called `name`.
+
+    >>> prompt_for("gpt2")
+    'The capital of France is'
+    """
+    return _suited(name, "prompt")
+
+
+def question_for(name):
+    """A question that the model called `name` should answer: (text, answer, other word, control).
+
+    text: to go on with. answer, other word: what should follow and what should not, each with its space. control: a
+    text that asks for the same word without the part that gives the answer away.
+
+    >>> question_for("gpt2")
+    ('The capital of France is', ' Paris', ' London', 'The capital of the country is')
+    """
+    return tuple(_suited(name, "question"))
+
+
+def pair_for(name, tokenizer):
+    """Texts that differ in one word and ask for different words: (clean, corrupted, clean answer, corrupted answer).
+
+    Both have one length in tokens. They are about letters where the first choice for the model called `name` has two
+    lengths: a letter is one token in nearly every vocabulary.
+    """
+    pair = _suited(name, "pair")
+    clean, corrupted = (encode(tokenizer, text) for text in pair[:2])
+    return tuple(pair if clean.shape == corrupted.shape else _suited(name, "letters"))
+
+
+def encode(tokenizer, text, *, context=None, room=0):
+    """Token ids `(1, position)` of a text as it stands: no special token is added.
+
+    context: the longest sequence that the model can read; room: how many tokens are to be added to the text.
+    Raises TextError when the text is empty, becomes no tokens, or is too long to leave that room.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise TextError(f"The text is {text!r:.60}; give a string of one word or more.")
+    with explained(TextError, "The text holds half of a character", "Take it out."):  # as a file of JSON may hold one
+        text.encode()
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if not ids:
+        raise TextError(f"The text {text[:40]!r} becomes no tokens; use the tokenizer that load_model gives.")
+    if context is not None and len(ids) + room > context:
+        raise TextError(f"{len(ids) + room} tokens are too many; the model reads {context} at most. Shorten the text.")
+    return torch.tensor([ids])
+
+
+def encode_pair(tokenizer, clean, corrupted):
+    """Token ids of two texts that differ in some words, `(1, position)` each, of one length.
+
+    Patching puts a vector from one text into the same position of the other, so the positions must agree. Raises
+    TextError when the lengths differ, and shows how the texts go on where they part; also when nothing differs.
+    """
+    pair = [encode(tokenizer, text) for text in (clean, corrupted)]
+    first, second = (token_labels(tokenizer, ids[0]) for ids in pair)
+    if len(first) != len(second):
+        same = next((i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
+        ends = " ... against ".join(" ".join(labels[same : same + 4]) for labels in (first, second))
+        lengths = f"The texts have {len(first)} and {len(second)} tokens"
+        raise TextError(f"{lengths}. They part at token {same}: {ends} ... Choose words of equally many tokens.")
+    if torch.equal(*pair):
+        raise TextError("Both texts have the same tokens; there is nothing to patch. Change a word.")
+    return pair
+
+
+def token_labels(tokenizer, tokens):
+    """One readable string a token: '·' for a space that the token begins with, '↵' for a line break.
+
+    tokens: ids, a list or `(position,)`. A token that is part of a character shows as '�'.
+    """
+    labels = []
+    for token in map(int, tokens):
+        text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        # SentencePiece's decoders drop a space of a first token; the vocabulary itself writes each of them as ▁.
+        piece = tokenizer.convert_ids_to_tokens(token) or ""
+        if spaces := len(piece) - len(piece.lstrip("▁")):
+            text = " " * spaces + text.lstrip(" ")
+        labels.append(("·" + text[1:] if text.startswith(" ") else text).replace("\n", "↵"))
+    return labels
+
+
+def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
+    """Texts as a list of Batch, `size` texts in each.
+
+    start: a token id to put in front of every text, such as `tokenizer.bos_token_id`; None adds nothing.
+    Raises TextError as `encode` does, and says which text it was; one string is one text.
+    """
+    texts = [texts] if isinstance(texts, str) else texts
+    front, rows = [] if start is None else [start], []
+    for number, text in enumerate(texts):
+        try:
+            rows.append([*front, *encode(tokenizer, text, context=context, room=len(front))[0].tolist()])
+        except TextError as problem:
+            raise TextError(f"Text {number}: {problem}") from problem
+    return [Batch.from_rows(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+
+def repeated_random_tokens(tokenizer, length, *, sequences=16, start=None, seed=0):
+    """Random tokens, then the same again: ids `(sequence, 2 * length)`, or one more with the id `start` in front.
+
+    Nothing but the repetition can be predicted, from the second token of the second copy on.
+    Tokens are drawn evenly from all that are not special ones.
+    """
+    ids = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
+    generator = torch.Generator().manual_seed(seed)
+    piece = ids[torch.randint(len(ids), (sequences, length), generator=generator)]
+    front = [] if start is None else [torch.full((sequences, 1), start)]
+    return torch.cat([*front, piece, piece], 1)
+
+
+def shuffled(batches, seed=0):
+    """The same batches with the tokens of every text in random order; the first token and padding stay."""
+    generator = torch.Generator().manual_seed(seed)
+    mixed = []
+    for batch in map(Batch.of, batches):
+        keys = torch.rand(batch.tokens.shape, generator=generator).to(batch.mask.device) + (~batch.mask) * 2.0
+        keys[:, 0] = -1  # padding sorts last, the first token first
+        mixed.append(Batch(batch.tokens.gather(1, keys.argsort(1)), batch.mask))
+    return mixed
+
+
+def passages():
+    """64 short passages of plain storytelling, written for this course: texts to examine a model on.
+
+    >>> len(passages())
+    64
+    """
+    return (DATA / "passages.txt").read_text(encoding="utf-8").splitlines()
+
+
+def load_sentences(name="reviews", *, split="test", column=None):
+    """Sentences as a table with a column "text", and "label" where the source has one.
+
+    name: "reviews" (bundled: 200 short film reviews written for this course, half of them "positive"), a Hugging Face
+        data set such as "cornell-movie-review-data/rotten_tomatoes", a local folder of one, or a local file: csv with a
+        header, or txt with a sentence a line.
+    split: which part of a data set; a file has none. column: the column that holds the text; without it, the first
+        that is called like one of TEXT_COLUMNS.
+
+    Empty sentences are left out. Raises TextError when there is no such file, data set, split or column, when the hub
+    cannot be reached, and when nothing is left.
+
+    >>> load_sentences()["label"].value_counts().to_dict()
+    {'positive': 100, 'negative': 100}
+    """
+    name, wanted = str(name), [column] if column else TEXT_COLUMNS
+    advice = f"It needs a header with {' or '.join(wanted)}, UTF-8, and quotes around text that holds a comma."
+    with explained(TextError, f"{name!r} cannot be read", advice):
+        table = _read_table(str(DATA / "reviews.csv") if name == "reviews" else name, wanted, split)
+        text = table[next((each for each in wanted if each in table.columns), wanted[0])]
+    table = table.assign(text=text.fillna("").astype(str).str.strip()).filter(["text", "label"])
+    if (table := table[table["text"] != ""].reset_index(drop=True)).empty:
+        raise TextError(f"{name!r} holds no sentence.")
+    return table
+
+
+def _read_table(name, columns, split):
+    """A file, or one split of a data set, as a table; those columns of a csv hold strings."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        from datasets import disable_progress_bars, load_dataset
+
+        disable_progress_bars()
+        return load_dataset(str(find_folder(name, "dataset")), split=split).to_pandas()
+    if path.suffix.lower() == ".txt":  # a line ends at a line break, not at U+2028 as for str.splitlines
+        return pd.DataFrame({"text": path.read_text(encoding="utf-8-sig").split("\n")})
+    return pd.concat(csv_tables(path, dict.fromkeys(columns, str)))
+
+
+def csv_tables(path, dtype):
+    """The rows of a csv in UTF-8, as tables of 10,000 at most. dtype: of columns; in one of str, "NA" is a word.
+
+    Raises pandas' errors, and ValueError where rows have more fields than the header.
+    """
+    for table in pd.read_csv(path, dtype=dtype, keep_default_na=False, encoding="utf-8-sig", chunksize=10_000):
+        if not isinstance(table.index, pd.RangeIndex):  # pandas has taken the first field for an index
+            raise ValueError("rows have more fields than the header")
+        yield table

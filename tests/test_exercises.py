@@ -1,0 +1,569 @@
+"""The driver of the exercises, and every entry: its mistakes are fed back, its reference passes, blanks are blanks.
+
+Notebooks whose checkers are functions still have theirs tested in test_exercises_<topic>.py.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from interp_helpers import (
+    ArgumentError,
+    Batch,
+    CheckError,
+    ModelError,
+    attention,
+    exercises,
+    load_model,
+    passages,
+    shuffled,
+    token_batches,
+)
+from interp_helpers.exercises import judging
+from interp_helpers.exercises.head_specialization import EXERCISES, _own_kind, _own_targets, _slow_share
+
+
+def right(pattern):
+    return pattern.diagonal(dim1=-2, dim2=-1)[..., 1:].mean(-1)
+
+
+def blank(pattern):
+    """Not written yet."""
+
+
+@pytest.fixture(autouse=True)
+def no_results(monkeypatch):
+    monkeypatch.setattr(exercises, "_results", {})
+    monkeypatch.delenv("INTERP_GRADING", raising=False)
+
+
+@pytest.mark.parametrize("answer", [blank, None, ..., {"layer": None}, (None, None), []])
+def test_no_answer_is_not_attempted(answer, capsys):
+    exercises.check("2a", answer)
+    assert capsys.readouterr().out == "○ 2a not attempted\n"
+
+
+def test_nbgraders_own_stub_is_not_attempted(capsys):
+    def stub(pattern):
+        raise NotImplementedError()
+
+    exercises.check("2a", stub)
+    assert capsys.readouterr().out == "○ 2a not attempted\n"
+
+
+def test_a_function_that_forgets_to_return_is_told_so(capsys):
+    def forgets(pattern):
+        pattern.sum()
+
+    exercises.check("2a", forgets)
+    assert "returned None when given a tensor of shape (3, 3). Does it end with `return`?" in capsys.readouterr().out
+
+
+def test_an_error_in_the_answer_is_shown_and_stops_nothing(capsys):
+    exercises.check("2a", lambda pattern: pattern[..., 99])
+    printed = capsys.readouterr().out
+    assert printed.startswith("✗ 2a not yet: your function raised IndexError when given a tensor of shape (3, 3)")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda pattern: "a word", "should be a number or a tensor"),
+        (lambda pattern: torch.full(pattern.shape[:-2], torch.nan), "holds NaN"),
+        (lambda pattern: right(pattern)[..., None], "has shape"),
+        (lambda pattern: right(pattern) + 1e-3, "where it should be"),
+    ],
+)
+def test_what_no_mistake_explains_gets_the_difference(answer, message, capsys):
+    exercises.check("2a", answer)
+    printed = capsys.readouterr().out
+    assert printed.startswith("✗ 2a not yet: ")
+    assert message in printed
+
+
+@pytest.mark.parametrize("answer", [3, "a word", [1, 2], torch.zeros(3)])
+def test_an_answer_of_another_kind_stops_nothing(answer, capsys):
+    exercises.check("2a", answer)
+    assert "cannot be checked" in capsys.readouterr().out
+
+
+def test_an_answer_cannot_change_what_it_is_compared_with(capsys):
+    def in_place(pattern):
+        score = right(pattern)
+        pattern.zero_()
+        return score + 1
+
+    exercises.check("2a", in_place)
+    assert capsys.readouterr().out.startswith("✗")
+
+
+def test_the_report_lists_every_exercise_with_its_last_result(capsys):
+    table = exercises.report(2)
+    assert list(table.index) == list(exercises.checkers(2))
+    assert set(table["result"]) == {"not attempted"}
+    exercises.check("2a", right)
+    assert exercises.report(2).loc["2a", "result"] == "passed"
+    assert f"1 of {len(table)} passed" in capsys.readouterr().out
+    exercises.check("2a", lambda pattern: pattern.sum())
+    assert exercises.report(2).loc["2a", "result"] == "not yet"
+
+
+def test_grading_makes_what_did_not_pass_raise(monkeypatch, capsys):
+    monkeypatch.setenv("INTERP_GRADING", "1")
+    exercises.check("2a", right)
+    for answer in (blank, lambda pattern: pattern.sum()):
+        with pytest.raises(CheckError, match="2a"):
+            exercises.check("2a", answer)
+
+
+@pytest.mark.parametrize("name", ["2z", "", "9a", None, 2, "a"])
+def test_an_unknown_exercise_gets_an_error(name):
+    with pytest.raises(ArgumentError):
+        exercises.check(name, right)
+
+
+def test_random_inputs_differ_from_call_to_call_and_leave_the_global_seed_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, second = (judging.random_pattern(4, 4, generator=judging.fresh()) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.testing.assert_close(first.sum(-1), torch.ones(4))
+    assert first.triu(1).eq(0).all()
+
+
+def test_nobody_knows_the_seeds_of_random_inputs(monkeypatch):
+    monkeypatch.undo()  # the tests' own seeds
+    assert len({judging.fresh().initial_seed() for _ in range(9)}) == 9
+
+
+def test_options_are_named_when_an_answer_is_none_of_them():
+    assert judging.choose(" Rises", ["rises", "falls"]) == "rises"
+    with pytest.raises(judging.Wrong, match="'rises', 'falls'; got 'up'"):
+        judging.choose("up", ["rises", "falls"])
+
+
+def test_equal_is_equal_to_a_share_of_the_largest_number():
+    nan, inf = float("nan"), float("inf")
+    for found, wanted, equal in [
+        ([1000.005, 1], [1000, 1], True),
+        ([1000.02, 1], [1000, 1], False),
+        (0.100009, 0.1, True),  # of small numbers, a share of 1
+        (0.100015, 0.1, False),
+        ([nan, 1, inf], [nan, 1, inf], True),
+        ([nan, 1, inf], [nan, 1, -inf], False),
+        ([nan, 1], [0, 1], False),
+    ]:
+        assert judging.same(found, wanted) == equal, (found, wanted)
+
+
+def test_the_largest_difference_is_the_one_that_is_told():
+    with pytest.raises(judging.Wrong, match=r"your answer is 2\.000 where it should be 1\.000 \(at \[0\]\)"):
+        judging.compare([2.0, 5.5], [1.0, 5.0], {}, given="two numbers")
+
+
+def test_a_mistake_that_gives_nearly_the_same_number_is_not_named_in_the_place_of_the_right_one():
+    mistakes = {"the first": 1.00005, "the second": 1.0}
+    for found, message in [(1.0, "the second"), (1.00005, "the first"), (1.00009, "the first")]:
+        with pytest.raises(judging.Wrong, match=message):
+            judging.compare(found, 5.0, mistakes, given="a number", tolerance=1e-4)
+
+
+def test_small_tensors_are_shown_whole():
+    assert judging.shown(torch.tensor([1.0, 2, 3, 4])) == "tensor([1.000, 2.000, 3.000, 4.000])"
+    assert judging.shown(torch.zeros(5)) == "a tensor of shape (5,)"
+
+
+@pytest.mark.parametrize("notebook", [0, 8, "2"])
+def test_there_are_seven_notebooks(notebook):
+    with pytest.raises(ArgumentError, match="There is no notebook"):
+        exercises.report(notebook)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "context", "message"),
+    [
+        ("2d", {}, r"exercise 2d needs model, batch. Call it as check\('2d', answer, model=..., batch=...\)"),
+        ("2a", {"model": 1}, "exercise 2a does not take model"),
+        ("2c", {"before": 1.0}, "exercise 2c needs after"),
+    ],
+)
+def test_a_context_that_is_missing_or_foreign_is_the_callers_mistake(exercise, context, message, capsys):
+    with pytest.raises(ArgumentError, match=message):
+        exercises.check(exercise, right, **context)
+    assert capsys.readouterr().out == ""  # not a word about the answer
+
+
+def test_what_is_no_model_is_the_callers_mistake_too(capsys):
+    with pytest.raises(ModelError, match="load_model"):
+        exercises.check("2d", _slow_share, model=None, batch=torch.tensor([[1, 2]]))
+    assert capsys.readouterr().out == ""
+
+
+# Every entry. What an exercise needs beside the answer is made once from storybook and a few passages.
+
+FUNCTIONS = [exercise for exercise in EXERCISES if exercise.reference]
+
+
+def says(capsys, exercise, answer, **context):
+    exercises.check(exercise, answer, **context)
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def contexts(storybook):
+    """{exercise: what its cell in the notebook gives to check}."""
+    model, tokenizer = storybook
+    batches = token_batches(tokenizer, passages()[:8], context=512)
+    in_order, mixed = (
+        [row[mask] for batch in each for row, mask in zip(batch.tokens, batch.mask)]
+        for each in (batches, shuffled(batches))
+    )
+    kinds = attention.classify(attention.survey(model, batches))
+    return {
+        "2c": {"before": 0.6, "after": 0.35},
+        "2d": {"model": model, "batch": batches[0]},
+        "2f": {"model": model, "tokenizer": tokenizer, "kinds": kinds},
+        "2g": {"model": model, "texts": in_order[:6], "mixed": mixed[:6]},
+    }
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+def test_an_entry_says_what_its_notebook_says(exercise):
+    notebook = json.loads((Path("notebooks") / "02_head_specialization.ipynb").read_text(encoding="utf-8"))
+    cells = {cell["id"]: cell for cell in notebook["cells"]}
+    source = "".join(cells[f"exercise-{exercise.id}"]["source"])
+    assert source.startswith(f"### Exercise {exercise.id} · {exercise.title}\n")
+    assert f"*{exercise.kind} · difficulty {exercise.difficulty} of 5 ·" in source
+    assert cells[f"check-{exercise.id}"]["metadata"]["nbgrader"]["points"] == exercise.points
+
+
+@pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda exercise: exercise.id)
+def test_the_reference_passes(exercise, contexts, capsys):
+    printed = says(capsys, exercise.id, exercise.reference, **contexts.get(exercise.id, {}))
+    assert printed == f"✓ {exercise.id} passed: {exercise.praise}\n"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "message"),
+    [(exercise, message) for exercise in FUNCTIONS for message in exercise.mistakes],
+    ids=lambda each: each.id if isinstance(each, judging.Exercise) else each[:40],
+)
+def test_every_mistake_gets_its_own_message(exercise, message, contexts, capsys):
+    printed = says(capsys, exercise.id, exercise.mistakes[message], **contexts.get(exercise.id, {}))
+    assert printed == f"✗ {exercise.id} not yet: {message}\n"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+def test_a_blank_is_not_attempted(exercise, contexts, capsys):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    blanks = {
+        "2f": [{"head": None, "text": None}],
+        "2g": [{"target": blank, "head": None, "score": None, "chance": None, "shuffled": None}],
+    }
+    for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
+        printed = says(capsys, exercise.id, answer, **contexts.get(exercise.id, {}))
+        assert printed == f"○ {exercise.id} not attempted\n"
+
+
+# Functions, written in other ways than the entry has them.
+
+
+def equal(ids):
+    return ids[..., :, None] == ids[..., None, :]
+
+
+def by_rolling(ids):
+    return equal(ids).tril(-1).roll(1, -1)
+
+
+def latest_only(ids):
+    target = by_rolling(ids)
+    return target & (target.flip(-1).cumsum(-1).flip(-1) == 1)
+
+
+def by_masking(pattern, values, mask):
+    shares = attention.value_weighted(pattern, values.norm(dim=-1))[..., 0]
+    counts = mask[:, None, 1:]
+    return (shares[..., 1:] * counts).sum(-1) / counts.sum(-1)
+
+
+def norms_on_queries(pattern, values, mask):
+    moved = pattern * values.norm(dim=-1)[..., None]
+    return by_masking(moved / moved.sum(-1, keepdim=True), torch.ones_like(values), mask)
+
+
+def by_normal(values, draws):
+    means = values.mean(1)
+    half = 1.96 * means.std() / len(means) ** 0.5
+    return means.mean() - half, means.mean() + half
+
+
+def one_by_one(values, draws):
+    means = sorted(values[torch.randint(len(values), (len(values),))].mean().item() for _ in range(draws))
+    return means[round(0.025 * draws)], means[round(0.975 * draws)]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        ("2a", right),
+        ("2b", by_rolling),
+        ("2b", attention.induction_target),
+        ("2d", by_masking),
+        ("2e", by_normal),
+        ("2e", one_by_one),
+        ("2e", lambda values, draws: attention.bootstrap_interval(values.mean(1), resamples=draws)),
+    ],
+)
+def test_right_answers_pass_however_they_are_written(exercise, answer, contexts, capsys):
+    assert says(capsys, exercise, answer, **contexts.get(exercise, {})).startswith(f"✓ {exercise} passed")
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "message"),
+    [
+        ("2b", attention.duplicate_token_target, "duplicate-token target"),
+        ("2b", latest_only, "the latest occurrence only"),
+        ("2b", lambda ids: ids, "has shape (14, 14); yours has (14,)"),
+        ("2b", lambda ids: by_rolling(ids[:1]) if ids.ndim == 2 else by_rolling(ids), "a tensor of shape (2, 14)"),
+        ("2d", norms_on_queries, "they cancel"),
+        ("2d", lambda p, v, m: by_masking(p, v, m) * (1 if p.shape[-1] < 10 else 0.9), "where it should be"),
+        ("2e", lambda values, draws: 0.5, "the answer has shape (2,); yours has ()"),
+        ("2e", lambda values, draws: torch.zeros(2), "where it should be"),
+    ],
+)
+def test_wrong_answers_are_told_apart_however_they_are_written(exercise, answer, message, contexts, capsys):
+    printed = says(capsys, exercise, answer, **contexts.get(exercise, {}))
+    assert printed.startswith(f"✗ {exercise} not yet: ")
+    assert message in printed
+
+
+def test_what_2d_asks_for_is_what_the_survey_measures(contexts):
+    batch, model = contexts["2d"]["batch"][:2], contexts["2d"]["model"]
+    per_text = attention.survey(model, [batch], per_text=True)["value_weighted_first_token"]
+    *_, (pattern, values, mask) = EXERCISES[3].inputs(torch.Generator(), model, batch)
+    torch.testing.assert_close(_slow_share(pattern, values, mask), per_text[:, -1].float(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt-neo", "llama"])
+def test_2d_works_with_local_windows_and_shared_values(family, folders, contexts, capsys):
+    model, _ = load_model(str(folders[family]), device="cpu")
+    batch = Batch(contexts["2d"]["batch"].tokens[:, :60])
+    assert says(capsys, "2d", by_masking, model=model, batch=batch).startswith("✓ 2d passed")
+
+
+# Findings: (exercise, answer, what its context has beyond the usual one, what is said to it).
+
+CAPITALS = "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG AND RUNS AWAY FROM THE HUNTER"
+COUNTING = "one two three four five six seven eight nine ten "
+WORDS = (
+    "lamp river seven yellow before kitchen of run which soft the glass under nine paper once slowly green horse did "
+    "my bread window and stone above left spoon tall winter open salt "
+)
+TEN_AGAIN, ELEVEN_AGAIN = (WORDS + " ".join(WORDS.split()[:count]) for count in (10, 11))
+NO_NAMES = {"kinds": np.full((6, 8), "diffuse")}
+
+
+def kept(after, before=0.6):
+    return {"before": before, "after": after}
+
+
+def on_text(head, text):
+    return {"head": head, "text": text}
+
+
+RIGHT = [
+    ("2c", "stays", kept(0.02, before=0.02), "nothing to lose"),
+    ("2c", "stays", kept(0.0, before=0.0), "nothing to lose"),
+    ("2c", " Weakens", kept(0.1), "0.600 became 0.100"),
+    ("2c", "weakens", kept(0.35), "does not say which"),
+    ("2c", "stays", kept(0.58), "goes by the token"),
+    ("2c", "vanishes", kept(0.02), "too few to name it"),
+    ("2f", on_text((5, 2), CAPITALS), {}, "head L5H2, diffuse on the passages, gives 0.6"),
+    ("2f", on_text([1, 5], COUNTING * 4), {}, "over 40 queries"),
+    ("2f", on_text((1, 5), (COUNTING * 3).strip()), {}, "over 29 queries"),
+]
+WRONG = [
+    ("2c", "vanishes", kept(0.02, before=0.02), "No head of this model does induction"),
+    ("2c", "stays", kept(0.35), "more agrees than the one token"),
+    ("2c", "vanishes", kept(0.35), "would keep next to nothing"),
+    ("2c", "weakens", kept(0.6), "were of no use to it"),
+    ("2c", "vanishes", kept(0.6), "does not count positions back"),
+    ("2c", "stays", kept(0.02), "something that the order gave"),
+    ("2c", "weakens", kept(0.02), "went by the order alone"),
+    ("2c", "rises", kept(0.02), "the options are 'stays', 'weakens', 'vanishes'; got 'rises'"),
+    ("2c", True, kept(0.02), "the options are"),
+    ("2f", on_text((0, 0), CAPITALS), {}, "has a name already"),
+    ("2f", on_text((5, 2), passages()[0]), {}, "that gives it no name. It is"),
+    ("2f", on_text((2, 6), "very " * 40), {}, "so every head gets the name"),
+    ("2f", on_text((5, 7), TEN_AGAIN), NO_NAMES, "so few queries have such a key"),
+    ("2f", on_text((5, 7), ELEVEN_AGAIN), NO_NAMES, "another text like yours may say otherwise"),
+    ("2f", "L5H2", {}, "the answer is a dictionary with head, text"),
+    ("2f", {"head": (5, 2)}, {}, "still missing from the dictionary: text"),
+    ("2f", on_text((9, 9), CAPITALS), {}, "there is no head L9H9: layers go from 0 to 5"),
+    ("2f", on_text("5.2", CAPITALS), {}, "a pair of numbers, (layer, head)"),
+    ("2f", on_text((5, 2), ["many"]), {}, "should be a string"),
+    ("2f", on_text((5, 2), " "), {}, "give a string of one word"),
+    ("2f", on_text((5, 2), CAPITALS * 20), {}, "reads 128 at most"),
+    ("2f", on_text((5, 2), CAPITALS[:40]), {}, "a sink passes for anything"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "answer", "context", "words"), RIGHT)
+def test_right_findings_pass(exercise, answer, context, words, contexts, capsys):
+    printed = says(capsys, exercise, answer, **contexts[exercise] | context)
+    assert printed.startswith(f"✓ {exercise} passed: ")
+    assert words in printed
+
+
+@pytest.mark.parametrize(("exercise", "answer", "context", "words"), WRONG)
+def test_wrong_findings_are_told_why(exercise, answer, context, words, contexts, capsys):
+    printed = says(capsys, exercise, answer, **contexts[exercise] | context)
+    assert printed.startswith(f"✗ {exercise} not yet: ")
+    assert words in printed
+
+
+@pytest.mark.parametrize("exercise", [exercise for exercise in EXERCISES if exercise.id in ("2c", "2f")])
+def test_every_mistake_of_a_finding_was_made_above(exercise):
+    said = [words for name, _, _, words in WRONG if name == exercise.id]
+    assert all(any(words in message for words in said) for message in exercise.mistakes)
+
+
+# The project.
+
+
+def two_back(ids):
+    return torch.ones(len(ids), len(ids)).bool().tril(-2).triu(-2)
+
+
+def the_comma_before(tokenizer):
+    def target(ids):
+        position, comma = torch.arange(len(ids)), tokenizer(",")["input_ids"][-1]
+        earlier = (ids == comma) & (position < position[:, None])
+        return position == ((earlier * (position + 1)).amax(-1) - 1)[:, None]
+
+    return target
+
+
+@torch.no_grad()
+def project(target, model, texts, mixed):
+    """A right answer, measured text by text with the course's own score."""
+
+    def mean(patterns_of, texts):
+        having = [ids for ids in texts if target(ids).any()]
+        return torch.stack([attention.target_score(patterns_of(ids), target(ids)) for ids in having]).mean(0)
+
+    def patterns(ids):
+        return torch.cat(model(ids[None], output_attentions=True).attentions)
+
+    def even(ids):
+        return torch.ones(len(ids), len(ids)).tril() / torch.arange(1, len(ids) + 1)[:, None]
+
+    scores = mean(patterns, texts)
+    head = attention.top_head(scores)
+    numbers = {"score": scores[head], "chance": mean(even, texts), "shuffled": mean(patterns, mixed)[head]}
+    return {"target": target, "head": head, **{name: number.item() for name, number in numbers.items()}}
+
+
+@pytest.fixture(scope="module")
+def commas(contexts, storybook):
+    """(context, a right answer, its facts)."""
+    context = contexts["2g"]
+    answer = project(the_comma_before(storybook[1]), **context)
+    return context, answer, _own_kind(answer, **context)
+
+
+def test_2g_takes_right_answers(commas, storybook, folders, capsys):
+    def capital(ids):  # the first token of a passage is always one
+        large = torch.tensor([storybook[1].decode(token).strip()[:1].isupper() for token in ids.tolist()])
+        return large.expand(len(ids), -1).tril(-1)
+
+    context, answer, _ = commas
+    blind, _ = load_model(str(folders["gpt2"]), device="cpu", untrained=True)
+    short = {name: [ids[:60] for ids in context[name]] for name in ("texts", "mixed")} | {"model": blind}
+    rounded = {name: round(part, 3) if isinstance(part, float) else part for name, part in answer.items()}
+    for project_, given, words in [
+        (answer, context, "the order of the words matters"),
+        (rounded, context, "that none of the five names covers"),
+        (project(two_back, **context), context, "it goes on when shuffled"),
+        (project(capital, **context), context, "say what your name adds"),
+        (project(two_back, **short), short, "no head stands out"),
+    ]:
+        printed = says(capsys, "2g", project_, **given)
+        assert printed.startswith("✓ 2g passed")
+        assert words in printed
+
+
+def test_2g_names_wrong_numbers(commas, storybook, capsys):
+    context, answer, facts = commas
+    # Texts of unlike lengths: a mean over queries is then another than one over texts. Commas everywhere: then the head
+    # that is best on the shuffled texts is another one.
+    unlike = context | {"texts": [ids[: 5 + 12 * i] for i, ids in enumerate(context["texts"])]}
+    back = project(two_back, **unlike)
+    listed = context | {"mixed": [torch.tensor(storybook[1]("yes, " * 20 + "no. " * 10)["input_ids"])]}
+    other = project(answer["target"], **listed)
+    mistaken = [
+        (answer | {"head": (0, 0)}, context),
+        (answer | {"score": facts.mean_score}, context),
+        (answer | {"score": answer["shuffled"]}, context),
+        (answer | {"chance": facts.chance_all_keys}, context),
+        (answer | {"chance": facts.chance_all_queries}, context),
+        (back | {"chance": _own_kind(back, **unlike).chance_all_texts}, unlike),
+        (other | {"shuffled": _own_kind(other, **listed).top_shuffled}, listed),
+        (answer | {"shuffled": answer["score"]}, context),
+        *((answer | {name: 0.9}, context) for name in ("score", "chance", "shuffled")),
+    ]
+    for (wrong, given), message in zip(mistaken, EXERCISES[6].mistakes, strict=True):
+        assert message.split("{")[0].split(" of ")[0] in says(capsys, "2g", wrong, **given)
+
+
+def test_2g_measures_chance_in_the_ways_that_its_messages_name(commas):
+    """By hand, for two back: a query q has one such key from q = 2 on, and sees q + 1 keys."""
+    context = commas[0] | {"texts": [ids[: 5 + 12 * i] for i, ids in enumerate(commas[0]["texts"])]}
+    facts = _own_kind(project(two_back, **context), **context)
+    rows = [[1 / (query + 1) for query in range(2, len(ids))] for ids in context["texts"]]
+    for number, by_hand in [
+        (facts.chance, np.mean([np.mean(row) for row in rows])),
+        (facts.chance_all_texts, np.mean(np.concatenate(rows))),
+        (facts.chance_all_queries, np.mean([sum(row) / (len(row) + 2) for row in rows])),
+        (facts.chance_all_keys, np.mean([1 / (len(row) + 2) for row in rows])),
+    ]:
+        assert float(number) == pytest.approx(by_hand, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"head": (6, 0)}, "layers go from 0 to 5"),
+        ({"shuffled": "none"}, "should be a number"),
+        ({"chance": None}, "still missing from the dictionary: chance"),
+        ({"target": "commas"}, "should be a function"),
+        ({"target": lambda ids: None}, "returned None"),
+        ({"target": lambda ids: [[True]]}, "a row for each query"),
+        ({"target": lambda ids: two_back(ids).float()}, "yes or no"),
+        ({"target": lambda ids: two_back(ids).T}, "after the query"),
+        ({"target": lambda ids: torch.rand(len(ids), len(ids)).tril() > 0.5}, "differs from call to call"),
+        ({"target": lambda ids: two_back(ids) & False}, "only 0 of 6 texts"),
+        ({"target": attention.previous_token_target}, "previous token target, which the course has"),
+        ({"target": attention.induction_target}, "induction target, which the course has"),
+        ({"target": lambda ids: torch.ones(len(ids), len(ids)).tril().bool()}, "so many keys"),
+    ],
+)
+def test_2g_refuses_what_is_no_target_of_ones_own(change, words, commas, capsys):
+    context, answer, _ = commas
+    printed = says(capsys, "2g", answer | change, **context)
+    assert printed.startswith("✗ 2g not yet: ")
+    assert words in printed
+
+
+def test_2g_wants_eight_texts_with_a_target():
+    texts = [torch.arange(9)] * 8 + [torch.arange(2)] * 2  # two tokens: nothing is two back
+    assert len(_own_targets(two_back, texts)) == 8
+    with pytest.raises(judging.Wrong, match="only 7 of 10 texts"):
+        _own_targets(two_back, [texts[-1], *texts[1:]])

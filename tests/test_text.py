@@ -1,0 +1,391 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import strategies as st
+from properties import cases
+from tiny import VOCABULARY, tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from interp_helpers import (
+    ArgumentError,
+    Batch,
+    TextError,
+    encode,
+    encode_pair,
+    load_sentences,
+    pair_for,
+    passages,
+    prompt_for,
+    question_for,
+    repeated_random_tokens,
+    shuffled,
+    token_batches,
+    token_labels,
+)
+
+words = st.text(min_size=1, max_size=12).filter(str.strip)  # any letters of any script, no surrogates
+ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
+ragged = st.lists(ids, min_size=1, max_size=4)
+
+
+# Batches.
+@cases(rows=ragged, kind=st.sampled_from([list, tuple, torch.tensor]))
+def test_a_batch_holds_all_rows_with_padding_on_the_right(rows, kind):
+    batch = Batch.from_rows([kind(row) for row in rows])
+    assert len(batch) == len(rows)
+    assert batch.lengths.tolist() == list(map(len, rows))
+    for row, tokens, mask in zip(rows, batch.tokens.tolist(), batch.mask.tolist()):
+        padding = len(tokens) - len(row)
+        assert tokens == row + [0] * padding
+        assert mask == [True] * len(row) + [False] * padding
+    assert batch.tokens.shape[1] == max(map(len, rows))
+    assert torch.equal(batch[:1].tokens, batch.tokens[:1])
+    assert torch.equal(batch[1:].mask, batch.mask[1:]) if len(rows) > 1 else True
+    assert Batch.of(batch) is batch
+    assert torch.equal(Batch(batch.tokens, batch.mask.long()).mask, batch.mask), "as a tokenizer's attention_mask"
+
+
+def test_bare_tokens_are_a_batch_without_padding():
+    tokens = torch.tensor([[0, 5], [7, 0]])
+    batch = Batch.of(tokens)
+    assert torch.equal(batch.tokens, tokens)
+    assert batch.mask.all()
+    assert batch.mask.dtype == torch.bool
+    assert Batch.of(tokens.int()).mask.all()
+
+
+TOKENS = torch.tensor([[9, 1, 2, 3], [4, 5, 6, 7]])
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([[1, 1, 1, 1], [0, 1, 1, 1]], "padding on the right"),
+        ([[1, 1, 1, 1], [1, 0, 1, 1]], "padding on the right"),
+        ([[1, 1, 1, 1], [0, 0, 0, 0]], "needs a token"),
+        ([[1, 1, 1, 1]], r"mask must be .* got i64\[1,4\].*text=2"),
+        ([[1, 1, 1], [1, 1, 1]], r"got i64\[2,3\].*position=4"),
+        ([1, 1, 1, 1], r"got i64\[4\]"),
+        ([[0.0] * 4, [0.0, 0.0, -torch.inf, -torch.inf]], "padding on the right"),  # to be added to scores
+    ],
+)
+def test_padding_stands_on_the_right_or_nowhere(mask, message):
+    with pytest.raises(ArgumentError, match=message):
+        Batch(TOKENS, torch.tensor(mask))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([[1, 2]], r"tokens must be .* got \[\[1, 2\]\]"),
+        ((TOKENS, TOKENS > 0), r"tokens must be .* got \("),  # as other libraries pass a batch
+        (torch.ones(2, 3), r"got f32\[2,3\]"),
+        (TOKENS[0], r"got i64\[4\]"),
+        (TOKENS[:, :0], "needs a token"),
+    ],
+    ids=str,
+)
+def test_tokens_are_ids_of_texts(tokens, message):
+    with pytest.raises(ArgumentError, match=message):
+        Batch.of(tokens)
+
+
+def test_a_row_of_no_tokens_is_an_error():
+    with pytest.raises(ArgumentError, match="needs a token"):
+        Batch.from_rows([[1], []])
+
+
+# Text to tokens.
+@cases(text=words, context=st.none() | st.integers(0, 30), room=st.integers(0, 3))
+def test_a_text_stands_as_it_is(text, context, room):
+    wanted = tokenizer()(text)["input_ids"]
+    if context is not None and len(wanted) + room > context:
+        with pytest.raises(TextError, match=f"^{len(wanted) + room} tokens are too many; the model reads {context} at"):
+            encode(tokenizer(), text, context=context, room=room)
+    else:
+        tokens = encode(tokenizer(), text, context=context, room=room)
+        assert tokens.tolist() == [wanted]
+        assert tokenizer().decode(tokens[0], clean_up_tokenization_spaces=False) == text
+
+
+@pytest.mark.parametrize("text", ["", "  \n", None, 7, ["a"]])
+def test_no_text_is_an_error(text):
+    with pytest.raises(TextError, match="give a string of one word or more"):
+        encode(tokenizer(), text)
+
+
+def test_half_a_character_is_an_error():
+    with pytest.raises(TextError, match="half of a character"):
+        encode(tokenizer(), json.loads('"a \\ud800"'))
+
+
+def test_a_text_that_becomes_no_tokens_is_an_error():
+    """As where a folder of a model had no tokenizer, and transformers made one without words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    nothing = Tokenizer(models.BPE())
+    nothing.pre_tokenizer = pre_tokenizers.ByteLevel()
+    with pytest.raises(TextError, match="'the king' becomes no tokens"):
+        encode(PreTrainedTokenizerFast(tokenizer_object=nothing), "the king")
+
+
+class Splitting:
+    """A tokenizer of letters or words, which puts a token in front unless it is told not to."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __call__(self, text, add_special_tokens=True, **options):
+        ids = [sum(map(ord, part)) for part in self.split(text)]
+        return {"input_ids": [1, *ids] if add_special_tokens else ids}
+
+    def decode(self, ids, **options):
+        return chr(ids[0])
+
+    def convert_ids_to_tokens(self, token):
+        return chr(token)
+
+
+def test_no_token_is_put_in_front():
+    assert encode(Splitting(list), "ab").tolist() == [[97, 98]]
+
+
+@cases(start=words, pair=st.tuples(words, words), end=words)
+def test_two_texts_of_one_length(start, pair, end):
+    clean, corrupted = (f"{start} {word} {end}" for word in pair)
+    wanted = [tokenizer()(text)["input_ids"] for text in (clean, corrupted)]
+    if len(wanted[0]) != len(wanted[1]):
+        with pytest.raises(TextError, match=f"The texts have {len(wanted[0])} and {len(wanted[1])} tokens"):
+            encode_pair(tokenizer(), clean, corrupted)
+    elif wanted[0] == wanted[1]:
+        with pytest.raises(TextError, match="nothing to patch"):
+            encode_pair(tokenizer(), clean, corrupted)
+    else:
+        assert [tokens.tolist() for tokens in encode_pair(tokenizer(), clean, corrupted)] == [[row] for row in wanted]
+
+
+def test_texts_of_two_lengths_say_where_they_part():
+    with pytest.raises(TextError, match=r"have 3 and 4 tokens\. They part at token 1: b c \.\.\. against d e c"):
+        encode_pair(Splitting(list), "abc", "adec")
+    with pytest.raises(TextError, match="part at token 2"):
+        encode_pair(Splitting(list), "ab", "abc")
+
+
+# Tokens to labels.
+def test_labels_show_what_is_invisible():
+    tokens = encode(tokenizer(), "The girl\n")
+    assert "".join(token_labels(tokenizer(), tokens[0])) == "The·girl↵"
+    assert token_labels(tokenizer(), [0]) == ["<|endoftext|>"]
+
+
+@cases(row=st.lists(st.integers(0, VOCABULARY - 1), max_size=6), kind=st.sampled_from([list, tuple, torch.tensor]))
+def test_every_byte_level_token_has_a_label(row, kind):
+    labels = token_labels(tokenizer(), kind(row))
+    assert len(labels) == len(row)
+    for label, token in zip(labels, row):
+        text = tokenizer().decode([token], clean_up_tokenization_spaces=False)
+        assert label.replace("↵", "\n") == (text if text[:1] != " " else "·" + text[1:])
+
+
+def sentencepiece(**decoder):
+    """A tokenizer as Llama and Mistral have it: the vocabulary writes a space as ▁, and decoding drops a first one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocabulary = {"<unk>": 0, "▁the": 1, "▁king": 2, "s": 3, "▁": 4, "\n": 5, "▁▁": 6}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace(**decoder)
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("decoder", [{}, {"prepend_scheme": "never"}], ids=["drops the first space", "keeps it"])
+def test_a_space_of_sentencepiece_shows(decoder):
+    """`decode` of one token loses it, so that 'the' and ' the' had one label."""
+    llama = sentencepiece(**decoder)
+    assert encode(llama, "the king")[0].tolist() == [1, 2]
+    assert token_labels(llama, [1, 2, 3, 4, 5, 6]) == ["·the", "·king", "s", "·", "↵", "· "]
+    assert token_labels(llama, torch.tensor([0])) == ["<unk>"]
+
+
+# Several texts.
+@cases(texts=st.lists(words, min_size=1, max_size=5), size=st.integers(1, 4), start=st.none() | st.integers(0, 9))
+def test_batches_of_texts(texts, size, start):
+    batches = token_batches(tokenizer(), texts, size=size, start=start)
+    assert [len(batch) for batch in batches] == [len(texts[i : i + size]) for i in range(0, len(texts), size)]
+    rows = [tokens[mask].tolist() for batch in batches for tokens, mask in zip(batch.tokens, batch.mask)]
+    assert rows == [[start] * (start is not None) + tokenizer()(text)["input_ids"] for text in texts]
+
+
+def test_a_text_that_does_not_fit_is_named():
+    assert [len(batch) for batch in token_batches(tokenizer(), ["one"] * 9)] == [8, 1]
+    with pytest.raises(TextError, match=r"Text 1: [0-9]+ tokens are too many; the model reads 2 at most"):
+        token_batches(tokenizer(), ["one", "one two three four"], context=2)
+    with pytest.raises(TextError, match="tokens are too many; the model reads 1"):
+        token_batches(tokenizer(), ["one"], context=1, start=0)
+
+
+@cases(length=st.integers(1, 6), sequences=st.integers(1, 4), start=st.none() | st.integers(0, 9),
+       seed=st.integers(0, 2**40))  # fmt: skip
+def test_random_tokens_come_twice(length, sequences, start, seed):
+    before, options = torch.get_rng_state(), {"sequences": sequences, "start": start, "seed": seed}
+    tokens = repeated_random_tokens(tokenizer(), length, **options)
+    assert torch.equal(before, torch.get_rng_state())
+    front = tokens[:, : tokens.shape[1] - 2 * length]
+    assert front.tolist() == [[start] * (start is not None)] * sequences
+    first, second = tokens[:, front.shape[1] :].split(length, 1)
+    assert torch.equal(first, second)
+    assert 0 < first.min() <= first.max() < VOCABULARY, "0 is a special token"
+    assert torch.equal(tokens, repeated_random_tokens(tokenizer(), length, **options))
+
+
+def test_random_tokens_are_drawn_from_all_that_are_not_special():
+    llama = sentencepiece()
+    tokens = repeated_random_tokens(llama, 99)
+    assert tokens.shape == (16, 198)
+    assert set(tokens.flatten().tolist()) == {1, 2, 3, 4, 5, 6}
+    assert repeated_random_tokens(tokenizer(), 30, sequences=50).unique().numel() > 1000
+    assert torch.equal(tokens, repeated_random_tokens(llama, 99, seed=0))
+    assert not torch.equal(tokens, repeated_random_tokens(llama, 99, seed=1))
+
+
+@cases(rows=ragged, seed=st.integers(0, 2**40))
+def test_shuffling_keeps_the_tokens_of_every_text_and_its_first(rows, seed):
+    batch = Batch.from_rows(rows)
+    [mixed] = shuffled([batch], seed)
+    assert torch.equal(mixed.mask, batch.mask)
+    for before, after in zip(rows, mixed.tokens.tolist()):
+        assert after[0] == before[0]
+        assert sorted(after[1 : len(before)]) == sorted(before[1:])
+        assert after[len(before) :] == [0] * (len(after) - len(before))
+    assert torch.equal(mixed.tokens, shuffled([batch.tokens] if batch.mask.all() else [batch], seed)[0].tokens)
+
+
+def test_shuffling_changes_the_order():
+    tokens = torch.arange(30)[None]
+    ((first,), (other,)) = shuffled([tokens]), shuffled([tokens], seed=1)
+    assert not torch.equal(first.tokens, tokens)
+    assert not torch.equal(first.tokens, other.tokens)
+
+
+# The texts that the course carries.
+def test_every_model_has_a_prompt_a_question_and_a_pair(storybook):
+    _, tokenizer = storybook
+    assert prompt_for("EleutherAI/gpt-neo-125M").startswith("Why does phone battery")
+    assert prompt_for("a/model-never-heard-of") == prompt_for("gpt2") == question_for("gpt2")[0]
+    for name in ["storybook", "gpt2"]:
+        text, answer, other, control = question_for(name)
+        assert answer.strip() in text or name != "storybook"
+        assert answer.strip() not in control
+        assert {word[0] for word in (answer, other)} == {" "}
+        clean, corrupted, *answers = pair_for(name, tokenizer)
+        assert len(encode_pair(tokenizer, clean, corrupted)) == 2
+        assert len({*answers, clean, corrupted}) == 4
+    assert pair_for("gpt2", Splitting(str.split))[2:] == (" Paris", " Rome")
+    clean, corrupted, *answers = pair_for("gpt2", Splitting(list))  # France has a letter more than Italy
+    assert answers == [" A", " B"]
+    assert len(clean) == len(corrupted)
+
+
+def test_passages_are_all_different_and_fit_the_bundled_model(storybook):
+    texts = passages()
+    assert len(set(texts)) == 64
+    assert all(len(encode(storybook[1], text, context=128)[0]) > 0 for text in texts)
+
+
+def test_the_bundled_reviews_are_balanced_and_all_different():
+    table = load_sentences()
+    assert table.columns.tolist() == ["text", "label"]
+    assert table["label"].value_counts().to_dict() == {"positive": 100, "negative": 100}
+    lengths = table["text"].str.split().str.len()
+    assert (lengths.min(), lengths.max()) == (5, 60)
+    openings = table["text"].str.split().str[:3].str.join(" ").str.lower()
+    assert openings.is_unique
+    assert 24 <= (table["label"][:64] == "positive").sum() <= 40  # the first 64 are a batch of the course
+
+
+# Sentences from elsewhere.
+def test_sentences_from_local_files(tmp_path):
+    (tmp_path / "a.txt").write_text("One line.\n\n  Another\u2028line. \n", encoding="utf-8")
+    assert load_sentences(tmp_path / "a.txt")["text"].tolist() == ["One line.", "Another\u2028line."]
+    (tmp_path / "b.csv").write_text('words,label\n"Good, good.",1\n,0\n', encoding="utf-8")
+    assert load_sentences(tmp_path / "b.csv", column="words").values.tolist() == [["Good, good.", 1]]
+    (tmp_path / "C.CSV").write_text("text,code\nNA,00\n007,01\n", encoding="utf-8-sig")
+    assert load_sentences(tmp_path / "C.CSV")["text"].tolist() == ["NA", "007"], "words, and no mark before the header"
+    assert load_sentences(tmp_path / "C.CSV", column="code")["text"].tolist() == ["00", "01"]
+    (tmp_path / "d.csv").write_text("label\nGood.\n", encoding="utf-8")
+    table = load_sentences(tmp_path / "d.csv", column="label")
+    assert table["text"].tolist() == ["Good."]
+
+
+@pytest.mark.parametrize("more", ["", ",label"])
+def test_of_several_columns_the_first_one_known_is_taken(tmp_path, more):
+    (tmp_path / "a.csv").write_text(f"content,review,text{more}\nnot this,nor this,this one{more}\n", encoding="utf-8")
+    table = load_sentences(tmp_path / "a.csv")
+    assert table["text"].tolist() == ["this one"]
+    assert table.columns.tolist() == ["text", *more.split(",")[1:]]
+    (tmp_path / "b.csv").write_text("content,review\nnot this,this one\n", encoding="utf-8")
+    assert load_sentences(tmp_path / "b.csv")["text"].tolist() == ["this one"]
+
+
+def test_sentences_from_a_data_set_folder_as_the_hub_has_them(tmp_path):
+    for split, text in [("train", "To learn from."), ("test", "To be tested on.")]:
+        pd.DataFrame({"text": [text], "label": [1]}).to_parquet(tmp_path / f"{split}.parquet")
+    assert load_sentences(str(tmp_path))["text"].tolist() == ["To be tested on."]
+    assert load_sentences(str(tmp_path), split="train")["text"].tolist() == ["To learn from."]
+    with pytest.raises(TextError, match=r"cannot be read: Unknown split \"dev\""):
+        load_sentences(str(tmp_path), split="dev")
+
+
+def test_a_data_set_in_the_hub_cache_needs_no_network(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    pd.DataFrame({"text": ["Kept here."]}).to_parquet(tmp_path / "test.parquet")
+
+    def cached(name, *, local_files_only=False, repo_type=None, **_):
+        assert (name, local_files_only, repo_type) == ("someone/reviews", True, "dataset")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    assert load_sentences("someone/reviews")["text"].tolist() == ["Kept here."]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", b"\n \n", "holds no sentence"),
+        ("blank.csv", b"", r"cannot be read: No columns to parse from file \(EmptyDataError\)"),
+        (
+            "other.csv",
+            b"id,stars\n1,5\n",
+            "'text' .KeyError.* needs a header with text or sentence",
+        ),
+        ("latin.csv", "text\ncaf\xe9\n".encode("latin-1"), "can't decode byte 0xe9.* UTF-8"),
+        ("latin.txt", "caf\xe9\n".encode("latin-1"), "can't decode byte 0xe9.* UTF-8"),
+        ("a.json", b"[]", "needs a header with text"),
+        # pandas takes the first field for an index then, and "fine." was the sentence
+        ("comma.csv", b"text\nGood, fine.\nYes, good.\n", "more fields than the header.* quotes around text"),
+        ("none.csv", None, "no file or folder"),
+        ("none", None, "no file or folder"),
+    ],
+)
+def test_sentences_that_cannot_be_had_are_one_clear_error(name, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(TextError, match=message):
+        load_sentences(tmp_path / name)
+
+
+def test_a_column_that_is_not_there_and_a_hub_that_is_not_are_one_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("text\na\n")
+    with pytest.raises(TextError, match=r"'words' .KeyError.* needs a header with words"):
+        load_sentences(tmp_path / "a.csv", column="words")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(TextError, match=r"hub cannot be reached .*load_sentences\('reviews'\), which needs no network"):
+        load_sentences("cornell-movie-review-data/rotten_tomatoes")
+
+
+def test_one_string_is_one_text():
+    (batch,) = token_batches(Splitting(list), "abc")
+    assert batch.tokens.tolist() == [[97, 98, 99]]
