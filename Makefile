@@ -15,11 +15,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test test-deep test-all lab notebooks student course site address claims transfer bench flips repeat seeds lock clean help
+.PHONY: run test test-deep test-all lab notebooks student course site address claims real transfer bench flips repeat seeds lock clean help
 .DEFAULT_GOAL := help
 
-run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file)
-	$(BIN)/python dev/tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(if $(SENTENCES),--sentences "$(SENTENCES)") $(NOTEBOOKS)
+run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file; TIMEOUT=seconds a cell)
+	$(BIN)/python dev/tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(if $(SENTENCES),--sentences "$(SENTENCES)") $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(NOTEBOOKS)
 
 test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of every notebook, in three minutes
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -52,8 +52,11 @@ address: .venv/ready  ## Make every link lead to another repository (URL=https:/
 claims: .venv/ready  ## Write docs/claims.md: every claim on storybook and on its untrained twin
 	$(BIN)/python dev/tools/claims.py $(NOTEBOOKS)
 
-transfer: .venv/ready  ## Run every notebook on another model, and give it a column in docs/claims.md (MODEL=name or folder; NAME=)
-	$(BIN)/python dev/tools/claims.py --model "$(MODEL)" $(if $(NAME),--name "$(NAME)") $(NOTEBOOKS)
+real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in 15 minutes
+	$(BIN)/python dev/tools/real.py $(NOTEBOOKS)
+
+transfer: .venv/ready  ## Run every notebook on another model; build/claims.md holds its claims (MODEL=name or folder; TIMEOUT=)
+	$(BIN)/python dev/tools/claims.py --model "$(MODEL)" $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(NOTEBOOKS)
 
 bench: .venv/ready  ## Run every benchmark and write docs/benchmarks.md, a quarter of an hour on a quiet machine
 	$(BIN)/python dev/benchmarks/bench.py

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent / "dev" / "tools"))
 import environment  # noqa: F401 - before anything that reads it
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # "0" for pytest -m hub
-for name in ("INTERP_MODEL", "INTERP_SENTENCES", "INTERP_UNTRAINED", "INTERP_CLAIMS"):  # stored outputs are storybook's
-    os.environ.pop(name, None)
+for name in [name for name in os.environ if name.startswith("INTERP_")]:  # stored outputs are storybook's
+    os.environ.pop(name)
 
 
 def pytest_configure(config):

@@ -11,11 +11,11 @@
 | `weights` | what can be read without running the model |
 | `interventions` | ablate and patch, and what that does to a metric |
 | `live` | a small model that trains in the notebook |
-| `evidence` | published figures, and storybook's training log |
+| `evidence` | published figures, training logs, and what the notebooks measured on a real model |
 | `plots`, `views` | figures with matplotlib; interactive views with CircuitsVis |
 | `claims`, `exercises` | claims that are checked when a cell runs; checkers of the exercises |
 | `corpus` | the survey for corpora and models beyond one laptop; also `interp-helpers survey` in a shell |
-| `hooks`, `hub`, `files`, `errors` | what the others share |
+| `hooks`, `hub`, `installed`, `files`, `errors` | what the others share |
 
 Importing the package loads nothing else: a name brings its module, and torch with it, when it is first used. The names
 are in `__init__.pyi`, where editors find them too.

@@ -10,6 +10,7 @@ from . import (
     generation,
     hooks,
     hub,
+    installed,
     interventions,
     live,
     models,

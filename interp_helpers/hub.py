@@ -1,4 +1,4 @@
-"""A name becomes a folder: bundled, local, or of the Hugging Face hub. Nothing waits for a network that is away."""
+"""A name becomes a folder: bundled, installed, local, or of the Hugging Face hub. No waiting for an absent network."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import ModelError, TextError, explained
+from .installed import smollm2_folder
 
 STORYBOOK = Path(__file__).parent / "data" / "storybook"
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what a model and its tokenizer are read from
@@ -14,6 +15,7 @@ TABLES = ("*.csv", "*.parquet", "*.json", "*.jsonl")  # what a data set is read 
 TIMEOUT = 5  # seconds until the hub counts as not reachable
 KNOWN = [  # models that the notebooks are written for; an unknown name is answered with the nearest of them
     "storybook",
+    "smollm2",
     *("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"),
     *("EleutherAI/gpt-neo-125M", "EleutherAI/gpt-neo-1.3B", "EleutherAI/pythia-70m", "EleutherAI/pythia-160m"),
     "HuggingFaceTB/SmolLM2-135M",
@@ -23,10 +25,11 @@ KNOWN = [  # models that the notebooks are written for; an unknown name is answe
 def find_folder(name, kind="model"):
     """The local folder of a model or a data set. What is of the hub is fetched when the cache does not hold it whole.
 
-    name: "storybook", a path, or a hub id; kind: "model" or "dataset", as the hub calls them.
+    name: "storybook", "smollm2", a path, or a hub id; kind: "model" or "dataset", as the hub calls them.
     Raises ModelError, or TextError for a data set, when there is none, it is damaged, or the hub cannot be reached.
     """
-    folder = STORYBOOK if name == "storybook" else Path(name).expanduser()
+    own = {"storybook": lambda: STORYBOOK, "smollm2": smollm2_folder} if kind == "model" else {}
+    folder = own.get(name, Path(name).expanduser)()
     defect, error = (_defect_of_model, ModelError) if kind == "model" else (_defect_of_data_set, TextError)
     if not folder.is_dir():
         hint = _nearest(name) if kind == "model" else ""

@@ -8,7 +8,11 @@
 A metric is a function of the bridge alone that returns a number or a tensor, `lambda bridge: text_loss(bridge, batch)`.
 """
 
-from itertools import product
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from functools import wraps
+from itertools import count, product
+from unittest import mock
 
 import torch
 from jaxtyping import Float, Int
@@ -121,7 +125,12 @@ def patch_stream(bridge, layer, vectors: Vectors, positions=None):
 
 
 def sweep_heads(bridge, metric, z=0.0, heads=None):
-    """The metric with `patch_heads` of one head after another, by default all: `(layer, head, ...)`, others are NaN."""
+    """The metric with `patch_heads` of one head after another, by default all: `(layer, head, ...)`, others are NaN.
+
+    Blocks below the head do the same for every head, so they run once and what they give is kept. The values are the
+    same to the bit. That takes memory: for every forward pass in the metric about four times `(layer, batch, position,
+    d_model)` numbers. The metric may read other texts in every call; it must leave the weights as they were.
+    """
     shape = _shape(bridge)
     heads = list(product(*map(range, shape)) if heads is None else heads)
     values = _sweep(bridge, metric, patch_heads(bridge, heads, z), "head")
@@ -132,7 +141,10 @@ def sweep_heads(bridge, metric, z=0.0, heads=None):
 
 @checked
 def sweep_stream(bridge, metric, streams: Float[Tensor, "layer batch position d_model"]):
-    """The metric with `residual_streams` of another run at one layer and position a time: `(layer, position, ...)`."""
+    """The metric with `residual_streams` of another run at one layer and position a time: `(layer, position, ...)`.
+
+    Blocks below the layer do not run again, as in `sweep_heads`.
+    """
     places = product(range(len(streams)), range(streams.shape[2]))
     hooks = [hook for layer, position in places for hook in patch_stream(bridge, layer, streams[layer], position)]
     return _sweep(bridge, metric, hooks, "position").unflatten(0, (len(streams), -1))
@@ -141,11 +153,70 @@ def sweep_stream(bridge, metric, streams: Float[Tensor, "layer batch position d_
 @torch.no_grad()
 def _sweep(bridge, metric, hooks, what):
     """The metric with one hook after another, on the CPU."""
-    values = []
+    values, kept = [], {}
     for hook in progress(hooks, what):
-        with bridge.hooks(fwd_hooks=[hook]):
+        layer = int(hook[0].split(".")[1])  # of blocks.2.attn.hook_z
+        with bridge.hooks(fwd_hooks=[hook]), _reused(bridge.blocks[:layer], kept):
             values.append(torch.as_tensor(metric(bridge)).float().cpu())
     return torch.stack(values)
+
+
+@contextmanager
+def _reused(blocks, kept):
+    """Let the blocks of a bridge give what they gave before, without running, while the context lasts.
+
+    A block does so when the same enters it as before, at the same forward pass of the context, and nothing inside it
+    is hooked, because hooks must fire. kept: a dict for what enters and leaves, empty at first, for several contexts.
+    """
+    with ExitStack() as stack:
+        for layer, block in enumerate(blocks):
+            # The forward of transformers' block: the bridge's own around it always runs, with its hooks on the stream.
+            stack.enter_context(mock.patch.object(block.original_component, "forward", _reusing(block, layer, kept)))
+        yield
+
+
+def _reusing(block, layer, kept):
+    original, passes, own = block.original_component, count(), slice(layer, layer + 1)
+    inside = set(block.modules()) - {block, block.hook_in, block.hook_out, original}
+    run = original.forward
+
+    @wraps(run)  # the bridge looks at the names of its arguments
+    def forward(*args, **options):
+        place = layer, next(passes)
+        if block.training or torch.is_grad_enabled() or any(map(_has_hooks, inside)):
+            return run(*args, **options)
+        given = {**dict(enumerate(args)), **options}
+        caches = [given.pop(name).layers for name in [*given] if hasattr(given[name], "layers")]
+        given["cached"] = [vars(part) for cache in caches for part in cache[own]]
+        if place not in kept or not _same(given, kept[place][0]):
+            given = deepcopy(given)  # other hooks may write into what passes
+            output = run(*args, **options)
+            kept[place] = given, deepcopy((output, [cache[own] for cache in caches]))
+            return output
+        output, parts = deepcopy(kept[place][1])
+        for cache, part in zip(caches, parts):
+            cache[own] = part  # keys and values, which the next passes of a generation read
+        return output
+
+    return forward
+
+
+def _has_hooks(module):
+    """Whether a module has hooks, other than those with which TransformerLens and transformers do their own work."""
+    own = ("transformer_lens.model_bridge.", "transformers.")
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return not all(str(hook.__module__).startswith(own) for hook in hooks)
+
+
+def _same(one, other):
+    """Whether two arguments of a block, or collections of them, are equal to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        one, other = [*one.items()], [*other.items()]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and one == other
 
 
 def _shape(bridge):

@@ -15,8 +15,9 @@ FULL = ("memoryerror", "allocate memory", "not enough memory", "out of memory") 
 def load_model(name="storybook", *, device=None, device_map=None, untrained=False):
     """Load a causal language model for looking inside it, and its tokenizer.
 
-    name: "storybook" (bundled, needs no network), a Hugging Face hub id such as "gpt2" or
-        "EleutherAI/gpt-neo-125M", or the path of a local folder.
+    name: "storybook" (bundled, needs no network), "smollm2" (a real model from the Python package index, see
+        `interp_helpers.installed`), a Hugging Face hub id such as "gpt2" or "EleutherAI/gpt-neo-125M", or the path of a
+        local folder.
     device: "cpu", "cuda", "mps" or a torch.device; by default the best one that is there.
     device_map: for a model too large for one device, "auto" or a map as transformers takes it; instead of a device.
     untrained: give the untrained twin: the same configuration with fresh weights, always the same ones.
@@ -25,7 +26,8 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
     out its attention patterns. Only safetensors are read and no code of the model's is run.
 
     Raises ModelError when there is no such model or device, the hub cannot be reached, the folder lacks a part, the
-    weights are damaged, incomplete, not finite or too large for the memory, or the model is not causal.
+    weights are damaged, incomplete, not finite or too large for the memory, or the model is not causal. Raises
+    FileError when "smollm2" is loaded for the first time and the cache cannot be written.
 
     >>> model, tokenizer = load_model("storybook", device="cpu")
     >>> model.training, model.dtype
@@ -96,14 +98,15 @@ def prepare(model, texts):
 def load_bridge(name="storybook", *, compatibility=False, device=None, untrained=False):
     """Load the same model as a TransformerLens bridge, whose every activation has a name, and its tokenizer.
 
-    name, device, untrained: as for `load_model`; the bridge has a model of its own, which nothing else holds.
+    name, device, untrained: as for `load_model`, "smollm2" included; the bridge has a model of its own, which nothing
+        else holds.
     compatibility: False for *raw* weights: they, activations and logits are those of transformers. True for
         *processed* weights: norms are folded into the matrices after them, value biases into output biases, and what
         is written and read is centred. Probabilities stay the same, logits move by a constant at each position, the
         residual stream and the weights are others. `bridge.compatibility_mode` says which a bridge has.
 
     Returns (bridge, tokenizer). Give the bridge token ids: of a string it makes its own, with a first token added.
-    Raises ModelError as `load_model` does, and when TransformerLens does not know the architecture.
+    Raises what `load_model` raises, and ModelError when TransformerLens does not know the architecture.
 
     >>> bridge, tokenizer = load_bridge("storybook", device="cpu")
     >>> bridge.compatibility_mode, bridge.cfg.n_layers

@@ -103,7 +103,7 @@ def own_ranks(circuit, tokens: Int[Tensor, " token"]) -> Int[Tensor, "*batch tok
 
 
 def random_composition(d_model, d_head, pairs=200, seed=0):
-    """Composition scores of random circuits: `(pair,)`, the part of `bridge.all_composition_scores` that is chance."""
+    """Composition scores of random circuits: `(pair,)`, what TransformerLens's `composition_scores` gives by chance."""
     from transformer_lens import FactoredMatrix  # here: it takes a second and 95 MB
     from transformer_lens.utilities.matrix import composition_scores
 

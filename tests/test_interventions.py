@@ -1,5 +1,6 @@
 """Interventions: null (its own value changes nothing), effect, and parity with edited weights and with slow loops."""
 
+import inspect
 from functools import cache, partial
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 from properties import cases, seeded
 from tiny import CONTEXT, FAMILIES, HEADS, LAYERS, VOCABULARY, WIDTH, alone, bridge, fresh, tiny, tokenizer
 
-from interp_helpers import ArgumentError, Batch, ModelError, repeated_random_tokens
-from interp_helpers.hooks import layout
+from interp_helpers import ArgumentError, Batch, ModelError, interventions, repeated_random_tokens
+from interp_helpers.hooks import layout, record_inputs
 from interp_helpers.interventions import (
     head_z,
     logit_difference,
@@ -58,6 +59,16 @@ def places(bridge):
 def logits(bridge, tokens=TOKENS, hooks=()):
     with bridge.hooks(fwd_hooks=list(hooks)):
         return bridge(tokens)
+
+
+@torch.no_grad()
+def one_by_one(bridge, metric, hooks):
+    """What a sweep should give, from a loop that runs everything."""
+    values = []
+    for hook in hooks:
+        with bridge.hooks(fwd_hooks=[hook]):
+            values.append(torch.as_tensor(metric(bridge)).float())
+    return torch.stack(values)
 
 
 def losses(family, row):
@@ -362,3 +373,234 @@ def test_metrics_carry_no_gradients():
     model = tiny("gpt2")
     metrics = text_loss(model, TOKENS), logit_difference(model, TOKENS, 3, 4)
     assert not any(metric.requires_grad for metric in metrics)
+
+
+# A sweep does not run blocks below the hook again. No metric should be able to tell.
+
+
+def padded(bridge):
+    return text_loss(bridge, Batch.from_rows([TOKENS[0].tolist(), OTHER[0, :4].tolist(), [7]]))[:2]
+
+
+def two_passes(bridge):
+    return text_loss(bridge, TOKENS) - text_loss(bridge, OTHER[:, :6])
+
+
+def read_pattern(bridge):
+    """It has hooks in layer 0 while it reads, and none in another pass."""
+    _, seen = bridge.run_with_cache(TOKENS, names_filter="blocks.0.attn.hook_pattern")
+    return torch.stack([seen["blocks.0.attn.hook_pattern"].square().sum(), text_loss(bridge, TOKENS).sum()])
+
+
+def read_streams(bridge):
+    return residual_streams(bridge, TOKENS)
+
+
+def read_with_hooks_of_torch(bridge):
+    with record_inputs([bridge.blocks[0].mlp]) as seen:
+        bridge(TOKENS)
+    return seen[0]
+
+
+def write_into_the_stream(bridge):
+    """A hook that writes into the tensor that passes, which another block has just given."""
+    places = [f"blocks.{layer}.{where}" for layer in range(bridge.cfg.n_layers) for where in ("hook_in", "hook_out")]
+    with bridge.hooks(fwd_hooks=[(place, lambda stream, hook: stream.mul_(1.5)) for place in places]):
+        return bridge(TOKENS)
+
+
+def steer_inside(bridge):
+    with bridge.hooks(fwd_hooks=[("blocks.0.mlp.hook_out", lambda value, hook: value + 1)]):
+        return bridge(TOKENS)
+
+
+def read_keys(bridge):
+    _, kept = bridge(TOKENS, return_type="logits_and_cache")
+    return torch.stack([part.keys.sum() + part.values.square().sum() for part in kept.layers])
+
+
+def write_on(bridge):
+    """Two tokens more, of the most probable ones, with keys and values kept; another text first."""
+    tokens, kept = TOKENS, None
+    bridge(OTHER)
+    for _ in range(3):
+        logits, kept = bridge(tokens, return_type="logits_and_cache", past_key_values=kept)
+        tokens = logits[:, -1:].argmax(-1)
+    return logits
+
+
+def generate(bridge):
+    return bridge.generate(TOKENS, max_new_tokens=3, do_sample=False, verbose=False, stop_at_eos=False)
+
+
+def without_keys(bridge):
+    return bridge(TOKENS, use_cache=False)
+
+
+def hidden_states(bridge):
+    return torch.stack(bridge.original_model(TOKENS, output_hidden_states=True).hidden_states)
+
+
+def from_the_middle(bridge):
+    """Layer 0 runs on a text that is not looked at."""
+    return bridge(residual_streams(bridge, OTHER)[1], start_at_layer=1)
+
+
+def half_way(bridge):
+    return bridge(TOKENS, stop_at_layer=1).sum() + bridge(OTHER).sum()
+
+
+def gradients(bridge):
+    with torch.enable_grad():
+        embedded = bridge.original_model.get_input_embeddings()(TOKENS).detach().requires_grad_()
+        return torch.autograd.grad(bridge.original_model(inputs_embeds=embedded).logits.sum(), embedded)[0]
+
+
+@torch.inference_mode()
+def in_inference_mode(bridge):
+    return bridge(TOKENS)
+
+
+def in_train_mode(bridge):
+    torch.manual_seed(0)  # what dropout draws
+    try:
+        return bridge.train()(TOKENS)
+    finally:
+        bridge.eval()
+
+
+def names_of_arguments(bridge):
+    """TransformerLens reads them, to leave out what the block does not take."""
+    return len(inspect.signature(bridge.blocks[0].original_component.forward).parameters)
+
+
+def other_texts():
+    """A metric of a text that differs from call to call, and now and then in length."""
+    texts = iter([TOKENS, OTHER, OTHER, TOKENS[:, :5], TOKENS] * 100)
+    return lambda bridge: text_loss(bridge, next(texts)).sum()
+
+
+def other_passes():
+    """A metric of one pass in one call, and of two in the next."""
+    counts = iter([1, 2, 0, 3, 1] * 100)
+    return lambda bridge: sum(text_loss(bridge, text).sum() for text in (TOKENS, OTHER, TOKENS)[: next(counts)])
+
+
+def other_pasts():
+    """The same token, after a text that differs from call to call."""
+    texts = iter([TOKENS, OTHER, TOKENS, OTHER, OTHER] * 100)
+
+    def metric(bridge):
+        _, kept = bridge(next(texts), return_type="logits_and_cache")
+        return bridge(TOKENS[:, :1], past_key_values=kept)
+
+    return metric
+
+
+def at_random():
+    generator = torch.Generator().manual_seed(3)
+    return lambda bridge: text_loss(bridge, torch.randint(600, (2, 7), generator=generator)).sum()
+
+
+METRICS = [
+    padded, two_passes, read_pattern, read_streams, read_with_hooks_of_torch, write_into_the_stream,
+    steer_inside, read_keys, write_on, generate, without_keys, hidden_states, from_the_middle, half_way, gradients,
+    in_inference_mode, in_train_mode, names_of_arguments,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_sweep_gives_what_a_loop_gives_to_the_bit(any_bridge, metric):
+    heads = [(layer, head) for head in (2, 0) for layer in range(any_bridge.cfg.n_layers)]
+    wanted = one_by_one(any_bridge, metric, patch_heads(any_bridge, heads))
+    assert torch.equal(sweep_heads(any_bridge, metric, heads=heads)[tuple(zip(*heads))], wanted)
+
+
+@pytest.mark.parametrize("new", [other_texts, other_passes, other_pasts, at_random])
+def test_a_sweep_calls_the_metric_as_often_as_a_loop(any_bridge, new):
+    wanted = one_by_one(any_bridge, new(), patch_heads(any_bridge, places(any_bridge)))
+    assert torch.equal(sweep_heads(any_bridge, new()).flatten(0, 1), wanted)
+
+
+def test_a_sweep_of_the_stream_of_padded_texts(any_bridge):
+    texts, other = (Batch.from_rows([rows[0].tolist(), rows[1, :4].tolist()]) for rows in (TOKENS, OTHER))
+    streams, metric = residual_streams(any_bridge, other), partial(text_loss, texts=texts)
+    hooks = [
+        patch_stream(any_bridge, layer, streams[layer], position)[0]
+        for layer in range(len(streams))
+        for position in range(9)
+    ]
+    assert torch.equal(sweep_stream(any_bridge, metric, streams).flatten(0, 1), one_by_one(any_bridge, metric, hooks))
+
+
+def test_hooks_that_are_there_before_a_sweep_stay_and_fire(any_bridge):
+    fired = []
+    watching = [("blocks.0.mlp.hook_out", lambda value, hook: fired.append(value))]
+    metric, before = partial(text_loss, texts=TOKENS), logits(any_bridge)
+    with any_bridge.hooks(fwd_hooks=patch_heads(any_bridge, [(0, 1)]) + watching):
+        wanted = one_by_one(any_bridge, metric, patch_heads(any_bridge, places(any_bridge)))
+        swept = sweep_heads(any_bridge, metric)
+    assert torch.equal(swept.flatten(0, 1), wanted)
+    assert len(fired) == 2 * len(places(any_bridge))
+    assert torch.equal(logits(any_bridge), before)
+
+
+def test_a_sweep_in_a_sweep_gives_pairs_of_heads():
+    model, metric = bridge("gpt-neo"), partial(text_loss, texts=TOKENS)
+    pairs = sweep_heads(model, partial(sweep_heads, metric=metric))
+    for one in EVERY:
+        with model.hooks(fwd_hooks=patch_heads(model, [one])):
+            assert torch.equal(pairs[one].flatten(0, 1), one_by_one(model, metric, patch_heads(model, EVERY)))
+
+
+@pytest.mark.parametrize("order", [1, -1, 5])
+def test_blocks_below_the_head_run_once(any_bridge, monkeypatch, order):
+    """transformers and TransformerLens leave hooks of their own on a model, which must not count."""
+    any_bridge.run_with_cache(TOKENS)
+    any_bridge.original_model(TOKENS, output_hidden_states=True)
+    layers, heads, runs = any_bridge.cfg.n_layers, any_bridge.cfg.n_heads, []
+    for layer, block in enumerate(any_bridge.blocks):
+        mlp = block.mlp.original_component
+
+        def count(*args, layer=layer, run=mlp.forward, **options):
+            runs.append(layer)
+            return run(*args, **options)
+
+        monkeypatch.setattr(mlp, "forward", count)
+    every = places(any_bridge)  # 5 has no divisor with their number: all of them, in another order
+    heads_in_order = [every[number * order % len(every)] for number in range(len(every))]
+    sweep_heads(any_bridge, lambda bridge: two_passes(bridge).sum() + read_streams(bridge).sum(), heads=heads_in_order)
+    once = [heads * (layer + 1) + 1 for layer in range(layers - 1)] + [heads * layers]
+    assert [runs.count(layer) for layer in range(layers)] == [3 * number for number in once]
+
+
+def test_nothing_of_a_sweep_remains_when_the_metric_fails(any_bridge):
+    def state():
+        return [("forward" in vars(part), [*part._forward_hooks]) for part in any_bridge.modules()]
+
+    def fail_at_last(bridge):
+        values.append(text_loss(bridge, TOKENS).sum())
+        if len(values) == len(places(bridge)):
+            raise RuntimeError("on purpose")
+        return values[-1]
+
+    values, before, was = [], logits(any_bridge), state()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        sweep_heads(any_bridge, fail_at_last)
+    assert state() == was
+    sweep_heads(any_bridge, partial(text_loss, texts=TOKENS))
+    assert state() == was
+    assert torch.equal(logits(any_bridge), before)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.zeros(2), torch.zeros(3)), (torch.zeros(2), torch.zeros(2).double()), (torch.zeros(2), torch.ones(2)),
+        (torch.zeros(1), None), (None, torch.zeros(1)), (True, 1), ("a", "b"), ((1, 2), (1, 2, 3)), ({"a": 1}, None),
+        ({"a": 1}, {"b": 1}), ({"a": (1, torch.zeros(1))}, {"a": (1, torch.ones(1))}),
+    ],
+)  # fmt: skip
+def test_what_enters_a_block_is_compared_to_the_bit(one, other):
+    assert not interventions._same(one, other)
+    assert interventions._same(one, one)

@@ -1,8 +1,25 @@
-"""`make run`: what a notebook of the run sees, and what is left of it."""
+"""`make run`: what a notebook of the run sees, what is left of it, and how it ends. And the table of what it costs."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import claims
+import execution
 import nbformat
 import pytest
 import run
+
+ROOT = Path(__file__).parent.parent
+
+
+def write(path, *sources):
+    """A notebook with these code cells, and one of text before them."""
+    cells = [nbformat.v4.new_markdown_cell("# Small"), *map(nbformat.v4.new_code_cell, sources)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
 
 
 @pytest.fixture
@@ -14,9 +31,7 @@ def notebook(tmp_path, monkeypatch):
     for name in ("INTERP_UNTRAINED", "INTERP_SENTENCES", "INTERP_MODEL", "INTERP_CLAIMS"):
         monkeypatch.delenv(name, raising=False)
     source = "import os\nprint({k: v for k, v in os.environ.items() if k in ('INTERP_MODEL', 'INTERP_SENTENCES')})"
-    path = tmp_path / "notebooks" / "01_small.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
-    return path
+    return write(tmp_path / "notebooks" / "01_small.ipynb", source)
 
 
 def test_a_file_is_found_from_the_notebooks_folder(notebook, monkeypatch, capsys):
@@ -25,7 +40,7 @@ def test_a_file_is_found_from_the_notebooks_folder(notebook, monkeypatch, capsys
     with pytest.raises(SystemExit) as end:
         run.main()
     assert end.value.code is None
-    shown = nbformat.read(run.BUILD / "01_small.ipynb", 4).cells[0].outputs[0].text
+    shown = nbformat.read(run.BUILD / "01_small.ipynb", 4).cells[1].outputs[0].text
     assert eval(shown) == {
         "INTERP_MODEL": "some/name",
         "INTERP_SENTENCES": str(notebook.parent.parent / "mine.csv"),
@@ -33,19 +48,109 @@ def test_a_file_is_found_from_the_notebooks_folder(notebook, monkeypatch, capsys
     assert 'href="01_small.html"' in (run.BUILD / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_cell_that_fails_is_reported_and_the_others_still_run(notebook, monkeypatch, capsys):
-    broken = notebook.with_name("00_broken.ipynb")
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), broken)
-    monkeypatch.setattr("sys.argv", ["run.py", str(broken), str(notebook)])
-    with pytest.raises(SystemExit, match="ZeroDivisionError"):
+ENDS = {  # what a first cell does -> what is said of it
+    "02_slow": ("while True: pass", "it took longer than 2 seconds. Allow more with TIMEOUT=seconds."),
+    "03_dead": ("import os; os._exit(1)", "the kernel died, perhaps because the memory was full."),
+    "04_wrong": ("{}['key']", "KeyError: 'key'."),
+}
+
+
+def test_however_a_notebook_ends_it_is_one_line_and_a_sentence_and_the_others_still_run(notebook, monkeypatch, capfd):
+    paths = [write(notebook.with_name(f"{name}.ipynb"), "1", source, "2") for name, (source, _) in ENDS.items()]
+    paths.append(notebook.with_name("05_no_notebook.ipynb"))
+    paths[-1].write_text("{", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["run.py", "--timeout", "2", *map(str, paths), str(notebook)])
+    with pytest.raises(SystemExit) as end:
         run.main()
-    assert (run.BUILD / "01_small.ipynb").is_file()
+    out, errors = capfd.readouterr()
+    assert errors == "", "of kernels"
+    table = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    page = (run.BUILD / "index.html").read_text(encoding="utf-8")
+    for path in paths:
+        seconds, failed = table[path.stem]
+        assert float(seconds) >= (2 if path.stem == "02_slow" else 0)
+        assert failed == "failed"
+        assert f"<td>{path.stem}</td><td></td><td>{seconds}</td><td></td><td>failed</td>" in page
+    assert table["01_small"][-1] == "0"
+    assert '<td><a href="01_small.html">01_small</a></td>' in page
+    assert page.count("href") == 1
+    assert sorted(path.name for path in run.BUILD.iterdir()) == ["01_small.html", "01_small.ipynb", "index.html"]
+    said = end.value.code.split("\n\n" + str(notebook.parent))
+    for path, text in zip(paths, said, strict=True):
+        first, *below = text.split(".ipynb: ")[1].splitlines()
+        if path.stem in ENDS:
+            source, why = ENDS[path.stem]
+            assert first == f"code cell 2 (`{source}`): {why}"
+        else:
+            assert first.startswith("before its first cell: NotJSONError: Notebook does not appear")
+        assert bool(below) == (path.stem == "04_wrong"), "an error of the student's own keeps its traceback"
+
+
+def test_a_page_that_cannot_be_made_is_a_sentence(notebook, monkeypatch):
+    def fail(*_):
+        raise ValueError("no template\nat all")
+
+    monkeypatch.setattr(run, "render", fail)
+    monkeypatch.setattr("sys.argv", ["run.py", str(notebook)])
+    with pytest.raises(SystemExit, match=rf"^{notebook}: its page cannot be made: ValueError: no template at all\.$"):
+        run.main()
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_an_interruption_ends_the_run(notebook):
+    write(notebook, "open('begun', 'w').close()", "while True: pass")
+    command = [sys.executable, ROOT / "dev/tools/run.py", notebook, notebook]
+    ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not notebook.with_name("begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    ran.send_signal(signal.SIGINT)
+    out, problems = ran.communicate(timeout=60)
+    assert ran.returncode != 0
+    assert "KeyboardInterrupt" in problems
+    assert "failed" not in out
+
+
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [
+        ({}, "1"),
+        ({"INTERP_UNTRAINED": "1"}, "1"),
+        ({"INTERP_MODEL": "storybook"}, "1"),
+        ({"INTERP_MODEL": "smollm2"}, None),
+        ({"INTERP_MODEL": "gpt2", "INTERP_UNTRAINED": "1"}, None),
+    ],
+)
+def test_storybook_has_one_thread_and_every_other_model_all_cores(variables, threads, notebook, monkeypatch):
+    """And a notebook sees those variables alone that it is given, whatever this process has."""
+    seen = []
+
+    def execute(path, timeout, env):
+        seen.append(env)
+        raise execution.NotebookError("not run", 0)
+
+    monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ["INTERP_MODEL", "INTERP_SENTENCES", "INTERP_EVIDENCE", "INTERP_CLAIMS"]:
+        monkeypatch.setenv(name, "another's")
+    execution.measure(notebook, variables)
+    (env,) = seen
+    assert env.get("OMP_NUM_THREADS") == threads
+    assert {name: env[name] for name in env if name.startswith("INTERP_") and name != "INTERP_CLAIMS"} == variables
+    assert env["INTERP_CLAIMS"] != "another's"
+
+
+def test_the_environment_reaches_the_kernel(notebook):
+    write(notebook, "import os", "print(os.environ.get('OMP_NUM_THREADS'), os.environ['INTERP_MODEL'])")
+    _, executed, _ = execution.measure(notebook, {"INTERP_MODEL": "gpt2"})
+    assert executed.cells[-1].outputs[0].text == "None gpt2\n"
 
 
 def stops(notebook, monkeypatch, capsys, source):
     """(What the run says at its end when a first notebook has this cell, whether the second one was run)."""
-    broken = notebook.with_name("00_broken.ipynb")
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), broken)
+    broken = write(notebook.with_name("00_broken.ipynb"), source)
     monkeypatch.setattr("sys.argv", ["run.py", str(broken), str(notebook)])
     with pytest.raises(SystemExit) as end:
         run.main()
@@ -70,6 +175,31 @@ def test_another_error_of_the_package_is_one_line_and_the_others_still_run(noteb
 
 def test_any_other_error_keeps_its_traceback_without_colours(notebook, monkeypatch, capsys):
     said, others = stops(notebook, monkeypatch, capsys, "1 / 0")
+    assert said.startswith("code cell 1 (`1 / 0`): ZeroDivisionError: division by zero.\n")
     assert "Traceback" in said
     assert "\x1b" not in said
     assert others
+
+
+def test_the_page_of_costs_has_storybooks_and_the_real_models(notebook, monkeypatch):
+    """Those of the real model from its record: it is not run again. A notebook that stopped on it has none."""
+    monkeypatch.syspath_prepend(ROOT / "dev" / "benchmarks")
+    import start
+    from measuring import table
+
+    for name in ["02_stopped", "03_new"]:
+        write(notebook.with_name(f"{name}.ipynb"), "1")
+    of = {"claims": {}, "stopped": "", "seconds": 61.5, "MiB": 2100}
+    record = {"01_small": of, "02_stopped": of | {"stopped": "it was too slow", "MiB": None}}
+    monkeypatch.setattr(start, "ROOT", notebook.parent.parent)
+    monkeypatch.setattr(claims, "records", lambda: {claims.REAL: record})
+    measured = {"stopped": "", "seconds": 9.5, "MiB": 600}
+    monkeypatch.setattr(execution, "measure", lambda path, variables: (measured, None, None))
+    head, _, *lines = table(start.notebooks()).splitlines()
+    assert head == ("| notebook | storybook: seconds | storybook: peak MiB | SmolLM2: seconds | SmolLM2: peak MiB |")
+    assert lines == [
+        "| 01_small | 9.5 | 600 | 61.5 | 2100 |",
+        "| 02_stopped | 9.5 | 600 | – | – |",
+        "| 03_new | 9.5 | 600 | – | – |",
+    ]
+    assert "one thread on storybook, and on all cores on SmolLM2" in " ".join(start.__doc__.split())

@@ -1,4 +1,8 @@
-"""What it takes to begin: importing, loading, every notebook, and the way from a clone to the first figure."""
+"""What it takes to begin: importing, loading, every notebook, and the way from a clone to the first figure.
+
+Notebooks run on one thread on storybook, and on all cores on SmolLM2. SmolLM2's figures are those of the last `make
+real` (dev/claims/SmolLM2.json), on whatever machine that was; they are not measured again here.
+"""
 
 import json
 import os
@@ -34,14 +38,19 @@ def imports():
 
 
 def notebooks():
+    from claims import REAL, records
     from execution import measure
 
-    rows = []
+    rows, real = [], records().get(REAL, {})
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-        record, _, problem = measure(path, {})
+        ours, _, problem = measure(path, {})
         if problem:
             raise problem
-        rows.append({"notebook": path.stem, "seconds": record["seconds"], "peak MiB": record["MiB"]})
+        row = {"notebook": path.stem}
+        for name, record in {"storybook": ours, REAL: real.get(path.stem, {"stopped": "not run"})}.items():
+            for heading, what in {"seconds": "seconds", "peak MiB": "MiB"}.items():
+                row[f"{name}: {heading}"] = "–" if record["stopped"] else record[what]
+        rows.append(row)
     return rows
 
 

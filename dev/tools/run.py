@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import nbformat
-from execution import absolute, edition, measure
+from execution import COLUMNS, NotebookError, absolute, edition, measure, reason, row, show
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import HTMLExporter
 
 from interp_helpers import errors
@@ -15,9 +16,10 @@ from interp_helpers.errors import FileError, InterpError, ModelError
 from interp_helpers.files import write_whole
 
 BUILD = Path("build")
-COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]
+TIMEOUT = 600  # seconds that one cell may take
 OWN = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, InterpError)}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+UNLOADABLE = {ModelError.__name__, FileError.__name__}
 LOADING = re.compile(r"\bin load_(model|bridge)\(")  # a line of a traceback
 
 
@@ -31,43 +33,46 @@ def render(notebook, title):
 
 
 def said(path, problem):
-    """What to print of a notebook that stopped: the sentence of one of the package's own errors, else the traceback."""
-    if getattr(problem, "ename", None) in OWN:
-        return f"{path}: {problem.ename}: {problem.evalue}"
-    return f"{path}: {COLOURS.sub('', str(problem))}"
+    """What to print of a notebook that failed: a sentence; below it the traceback of an error in a cell's own code."""
+    cause = problem.__cause__
+    if getattr(cause, "ename", None) in OWN:
+        return f"{path}: {cause.ename}: {cause.evalue}"
+    if isinstance(cause, CellExecutionError):
+        return f"{path}: {problem}.\n{COLOURS.sub('', str(cause))}"
+    advice = " Allow more with TIMEOUT=seconds." if isinstance(cause, CellTimeoutError) else ""
+    return f"{path}: {problem}.{advice}"
 
 
 def unloadable(problem):
     """Whether the model could not be loaded, so that no other notebook can run on it either."""
-    ename, traceback = getattr(problem, "ename", None), getattr(problem, "traceback", "")
-    return ename == ModelError.__name__ and bool(LOADING.search(COLOURS.sub("", traceback)))
+    ename, traceback = (getattr(problem.__cause__, name, "") for name in ("ename", "traceback"))
+    return ename in UNLOADABLE and bool(LOADING.search(COLOURS.sub("", traceback)))
 
 
-def run(path, variables):
+def run(path, variables, timeout):
     """Execute one notebook with these environment variables, and write its .ipynb and .html.
 
-    Returns (row of the table, what stopped it or None).
+    Returns (row of the table, the NotebookError that stopped it or None).
     """
-    record, notebook, problem = measure(edition(path, variables["INTERP_MODEL"]), variables)
-    if problem:
-        return [path.stem, "", "", "", "failed"], problem
-    write_whole(BUILD / path.name, nbformat.writes(notebook))
-    write_whole(BUILD / f"{path.stem}.html", render(notebook, path.stem))
-    held = [each["mark"] for each in record["claims"].values()]
-    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-    numbers = [str(cells), f"{record['seconds']:.1f}", str(record["MiB"]), f"{held.count('✓')} of {len(held)}"]
-    return [path.stem, *numbers], None
+    record, notebook, problem = measure(edition(path, variables["INTERP_MODEL"]), variables, timeout)
+    if notebook:
+        try:
+            page = render(notebook, path.stem)
+        except Exception as error:
+            problem = NotebookError(f"its page cannot be made: {reason(error)}", record["seconds"])
+            return row(path, record | {"stopped": str(problem)}, notebook), problem
+        write_whole(BUILD / path.name, nbformat.writes(notebook))
+        write_whole(BUILD / f"{path.stem}.html", page)
+    return row(path, record, notebook), problem
 
 
 def index(rows, title):
-    """The index page: the table, with a link to every notebook."""
+    """The index page: the table, with a link to every notebook that has a page."""
     head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
-    body = "".join(
-        f'<tr><td><a href="{html.escape(row[0])}.html">{html.escape(row[0])}</a></td>'
-        + "".join(f"<td>{html.escape(value)}</td>" for value in row[1:])
-        + "</tr>"
-        for row in rows
-    )
+    body = ""
+    for name, *values in (map(html.escape, line) for line in rows):
+        first = name if values[-1] == "failed" else f'<a href="{name}.html">{name}</a>'
+        body += f"<tr>{''.join(f'<td>{value}</td>' for value in [first, *values])}</tr>"
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>:root{{color-scheme:light dark}}body{{font:16px/1.6 sans-serif;"
@@ -76,21 +81,12 @@ def index(rows, title):
     )
 
 
-def show(row, longest):
-    """Print a row of the table as soon as it is known."""
-    print(
-        row[0].ljust(longest),
-        *(value.rjust(len(column)) for value, column in zip(row[1:], COLUMNS[1:])),
-        sep="  ",
-        flush=True,
-    )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="storybook", help="a name or a folder, as load_model takes them")
     parser.add_argument("--untrained", action="store_true", help="run on the model's untrained twin")
     parser.add_argument("--sentences", help="what load_sentences takes: a csv, a txt, or a data set of the hub")
+    parser.add_argument("--timeout", type=int, default=TIMEOUT, help="seconds that one cell may take (%(default)s)")
     parser.add_argument("notebooks", nargs="+", type=Path)
     given = parser.parse_args()
     try:
@@ -107,14 +103,15 @@ def main():
     show(COLUMNS, longest)
     for path in given.notebooks:
         try:
-            row, problem = run(path, variables)
+            line, problem = run(path, variables, given.timeout)
         except FileError as refused:
             sys.exit(f"run: {refused}")
-        show(row, longest)
-        rows.append(row)
-        problems += [said(path, problem)] if problem else []
-        if unloadable(problem):
-            break
+        show(line, longest)
+        rows.append(line)
+        if problem:
+            problems.append(said(path, problem))
+            if unloadable(problem):
+                break
     name = given.model + (" (untrained)" if given.untrained else "")
     write_whole(BUILD / "index.html", index(rows, f"The course on {name}"))
     print(f"Open {(BUILD / 'index.html').resolve()}")

@@ -19,6 +19,7 @@ PROMPTS = [
     "The house stood at the end of a long lane.",
     "In the winter the wolves",
 ]
+PLAIN = Path(__file__).resolve().parents[2] / "interp_helpers/data/plain/training_log.json"
 FINAL_WINDOWS, FINAL_SCORE_WINDOWS = 1024, 64  # the card's figures rest on more text than the log's
 
 
@@ -83,6 +84,36 @@ def quoted(text):
     return "\n".join(f"> {line}" if line else ">" for line in text.strip("\n").split("\n"))
 
 
+def without_repeats(log, plain=PLAIN):
+    """What the repeats did, in words: a log beside that of the same recipe without them, at its last step.
+
+    That log is kept in the package; `budget.plain` of the recipe makes it.
+    """
+    other = json.loads(plain.read_text(encoding="utf-8"))[-1]
+    own = min(log, key=lambda record: abs(record["tokens"] - other["tokens"]))
+    rows = [
+        ("trained on so far, million tokens", lambda record: f"{record['tokens'] / 1e6:.1f}"),
+        ("loss per token on held-out books, nats", lambda record: f"{record['validation_loss']:.2f}"),
+        ("loss on the second copy minus loss on the first, nats", lambda record: f"{record['repeat_gain']:.2f}"),
+        *(
+            (f"best {name.replace('_', '-')} score", lambda record, name=name: best(record["scores"][name]))
+            for name in ("previous_token", "induction", "duplicate_token")
+        ),
+        ("repeated runs of three tokens in greedy text", lambda record: f"{record['loop_share']:.0%}"),
+    ]
+    table = "\n".join(f"| {what} | {show(own)} | {show(other)} |" for what, show in rows)
+    return f"""The repeats were put in so that induction heads form. To see what they do, the same recipe was also trained on plain
+text alone, until it was stopped:
+
+| by the logs | this model then | on plain text alone |
+|---|---|---|
+{table}
+
+Large models learn induction from natural text, with a thousand times the tokens (Olsson et al. 2022,
+arXiv:2209.11895). So this model shows *what* an induction head is, and not how soon text alone would make one. What the
+repeats cost on text, the losses show."""
+
+
 def model_card(trained, figures, held_out, recipe):
     """The text of the model card. `figures` is a record of `measure.measure` for the weights that are shipped."""
     budget, config, scores = recipe["budget"], trained.model.config, figures["scores"]
@@ -143,9 +174,7 @@ Some windows of training do not hold plain text but a piece of 12 to 63 tokens t
 the window:
 
 {phases}
-This is a teaching aid. In trials without repeats (their logs were not kept), no induction head formed within 4
-million tokens; large models learn the same from natural text, with a thousand times the tokens. So this model shows
-*what* an induction head is, not how often text asks for one.
+{without_repeats(trained.log)}
 
 ## Training
 
