@@ -102,14 +102,14 @@ def without_repeats(log, plain=PLAIN):
         ("repeated runs of three tokens in greedy text", lambda record: f"{record['loop_share']:.0%}"),
     ]
     table = "\n".join(f"| {what} | {show(own)} | {show(other)} |" for what, show in rows)
-    return f"""The repeats were put in so that induction heads form. To see what they do, the same recipe was also trained on plain
-text alone, until it was stopped:
+    return f"""The repeats were put in so that induction heads form. To see what they do, the same recipe was also
+trained on plain text alone, until it was stopped:
 
 | by the logs | this model then | on plain text alone |
 |---|---|---|
 {table}
 
-Large models learn induction from natural text, with a thousand times the tokens (Olsson et al. 2022,
+Large models learn induction from natural text, after billions of tokens (Olsson et al. 2022,
 arXiv:2209.11895). So this model shows *what* an induction head is, and not how soon text alone would make one. What the
 repeats cost on text, the losses show."""
 
