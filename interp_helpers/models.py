@@ -1,5 +1,6 @@
 """A name becomes a model and its tokenizer: the bundled one, one from the Hugging Face hub, or a local folder."""
 
+import gc
 import math
 from contextlib import contextmanager
 
@@ -37,6 +38,7 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
 
     name, absent, options = str(name), [], {"dtype": torch.float32, "attn_implementation": "eager"}
     advice = "A file may be cut short or damaged: get it again. Or transformers has no causal language model for it."
+    gc.collect()  # models refer to themselves, so that those given up still hold their memory
     with explained(ModelError, f"There is no device {device!r}", "Try 'cpu', 'cuda' or 'mps'."):
         device = torch.zeros(1, device=device or _best_device()).device
     with explained(ModelError, f"{name!r} cannot be loaded", advice), _memory_in_words(name):

@@ -360,7 +360,7 @@ def test_6e_names_the_mistake(answer, message, storybook, capsys):
 
 
 def test_6e_takes_a_writer_that_is_not_earlier(storybook, capsys):
-    """In a model of one layer there is no other; all_composition_scores holds zeros for it."""
+    """In a model of one layer there is no other."""
     assert says(capsys, "6e", k_composition, bridge=storybook[0], reader=(0, 3), writers=[(0, 2)]).startswith("✓")
 
 
