@@ -13,6 +13,7 @@
 | `live` | a small model that trains in the notebook |
 | `evidence` | published figures, training logs, and what the notebooks measured on a real model |
 | `plots`, `views` | figures with matplotlib; interactive views with CircuitsVis |
+| `diagram` | a drawing of a transformer, with the parts in question in colour |
 | `claims`, `exercises` | claims that are checked when a cell runs; checkers of the exercises |
 | `corpus` | the survey for corpora and models beyond one laptop; also `interp-helpers survey` in a shell |
 | `hooks`, `hub`, `installed`, `files`, `errors` | what the others share |

@@ -3,6 +3,7 @@ from . import (
     attention,
     claims,
     corpus,
+    diagram,
     errors,
     evidence,
     exercises,
@@ -27,6 +28,7 @@ from .generation import Generation, record_generation
 from .models import context_length, empty_model, load_bridge, load_model
 from .text import (
     Batch,
+    book_excerpts,
     encode,
     encode_pair,
     load_sentences,

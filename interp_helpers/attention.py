@@ -69,7 +69,8 @@ TARGETS = {
     "duplicate_token": duplicate_token_target,
     "induction": induction_target,
 }
-SCORES = [*TARGETS, "value_weighted_first_token", "entropy_share"]  # what a survey measures, in this order
+MORE_SCORES = ["value_weighted_first_token", "entropy_share"]  # what a survey measures besides attention to targets
+SCORES = [*TARGETS, *MORE_SCORES]  # what it measures by default, in this order
 
 
 @checked
@@ -177,33 +178,36 @@ def bootstrap_interval(values, level=0.95, resamples=999, seed=0):
     return tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
-def survey(model, batches, *, per_text=False):
+def survey(model, batches, *, targets=TARGETS, per_text=False):
     """Score every head of a model over batches of texts.
 
     model: of `load_model` or `load_bridge`; a bridge may have hooks that change it (`with bridge.hooks(...)`).
     batches: an iterable of Batch, or of tokens `(text, position)`. A list shows its length in the progress bar; a
     generator keeps only one batch in memory.
+    targets: name -> function that makes a target, boolean `(text, query, key)`, from tokens `(text, position)`. The
+    function sees padding as tokens, with the ids that it has in the batch. Queries of padding never count.
     per_text: give every text's scores, `(text, layer, head)`, as a bootstrap needs them; NaN marks a text without a
     target.
 
-    Returns name -> `(layer, head)`, means over queries, float64, on the CPU; the names are SCORES, without those that
-    no query had a target for: texts of one token give none. Patterns are read one layer at a time and added up at
-    once: time grows with the number of tokens, memory does not. Raises ArgumentError for NaN in a pattern.
+    Returns name -> `(layer, head)`, means over queries, float64, on the CPU. The names are those of the targets and
+    then MORE_SCORES, without those that no query had a target for: texts of one token give none. Patterns are read one
+    layer at a time and added up at once: time grows with the number of tokens, memory does not. Raises ArgumentError
+    for NaN in a pattern, and for a target of another type or shape.
     """
-    sums, counts = survey_sums(model, progress(batches, "batch"), per_text=per_text)
-    means = (sums / counts[:, None, None]).unbind(-1)
-    return {name: score if per_text else score[0] for name, score, count in zip(SCORES, means, counts.T) if count.any()}
+    sums, counts = survey_sums(model, progress(batches, "batch"), targets=targets, per_text=per_text)
+    means, names = (sums / counts[:, None, None]).unbind(-1), [*targets, *MORE_SCORES]
+    return {name: score if per_text else score[0] for name, score, count in zip(names, means, counts.T) if count.any()}
 
 
-def survey_sums(model, batches, *, per_text=False):
+def survey_sums(model, batches, *, targets=TARGETS, per_text=False):
     """What `survey` divides: (sums over queries `(text, layer, head, score)`, numbers of queries `(text, score)`).
 
     Without per_text there is one row, for all texts. The sums of all texts are those of their parts added up.
-    Float64, on the CPU; scores in the order of SCORES.
+    Float64, on the CPU; scores in the order of the targets and then MORE_SCORES, which is SCORES by default.
     """
     rows = []
     for texts in batches:
-        row = _batch_sums(model, prepare(model, texts))
+        row = _batch_sums(model, prepare(model, texts), targets)
         if per_text:
             rows.append(row)
         else:
@@ -212,12 +216,18 @@ def survey_sums(model, batches, *, per_text=False):
 
 
 @torch.no_grad()
-def _batch_sums(model, batch):
-    # Padding stands on the right, where no token looks: leaving it out as a query is enough.
-    targets = torch.stack([make(batch.tokens) & batch.mask[:, :, None] for make in TARGETS.values()], -1)
+def _batch_sums(model, batch, targets):
+    marked = batch.mask.new_zeros(*batch.tokens.shape, batch.tokens.shape[1], len(targets))
+    for number, (name, make) in enumerate(targets.items()):
+        target = make(batch.tokens)
+        if target.dtype != torch.bool or target.shape != marked.shape[:-1]:
+            wanted, got = f"booleans of shape {tuple(marked.shape[:-1])}", f"{target.dtype} of {tuple(target.shape)}"
+            raise ArgumentError(f"The target {name!r} must be (text, query, key), here {wanted}; it is {got}.")
+        # Padding stands on the right, where no token looks: leaving it out as a query is enough.
+        marked[..., number] = target & batch.mask[:, :, None]
     chosen = batch.mask[:, 1:].sum(1, keepdim=True)
-    counts = torch.cat([targets.any(2).sum(1), chosen, chosen], 1)
-    targets, mask, sums = targets.flatten(1, 2).float(), batch.mask[:, None, 1:, None], []
+    counts = torch.cat([marked.any(2).sum(1), chosen, chosen], 1)
+    targets, mask, sums = marked.flatten(1, 2).float(), batch.mask[:, None, 1:, None], []
 
     def visit(layer, pattern, values):
         """pattern: (text, head, query, key); values: (text, head, key, d_head)."""

@@ -165,3 +165,25 @@ def visit_attention_outputs(model, visit):
     # On the output matrices, not on the attention modules: BLOOM's add the residual stream themselves.
     with _hooked(layers, enter, before=True), _hooked(outputs, write), _hooked(norms, compare, before=True):
         yield
+
+
+@torch.no_grad()
+def head_inputs(bridge, tokens, layer, head):
+    """What one head works with on one text: (q, k, v, scale).
+
+    bridge: of `load_bridge`. tokens: `(1, position)`. q, k, v: `(position, d_head)`, on the device of the bridge;
+    queries and keys as they are compared, so that a model with rotary positions has them rotated already, and keys and
+    values that several heads share are those of this head's group. scale: the number that scores are divided by before
+    the softmax, the square root of d_head, and 1 in GPT-Neo.
+
+    Pythia rotates in a place that has no name in the bridge, and BLOOM adds a number for the distance to every score.
+    There a softmax of q and k alone does not give the model's pattern.
+    """
+    at, found = f"blocks.{layer}.attn.hook_", []
+    wanted = [f"{at}{rotated}{name}" for name in "qkv" for rotated in ("", "rot_")]
+    _, cache = bridge.run_with_cache(tokens, names_filter=lambda name: name in wanted)
+    for name in "qkv":
+        each = cache[f"{at}rot_{name}" if f"{at}rot_{name}" in cache else at + name]  # (1, position, head, d_head)
+        found.append(each[0, :, head * each.shape[2] // bridge.cfg.n_heads])
+    scale = 1.0 if bridge.original_model.config.model_type == "gpt_neo" else found[0].shape[-1] ** 0.5
+    return *found, scale

@@ -1,6 +1,7 @@
 """Ablate heads and patch activations, and measure what that does to a metric.
 
-`patch_heads` and `patch_stream` give hooks for a bridge of `load_bridge`, lists of (name, function) that can be added:
+`patch_heads`, `patch_stream` and `permute_queries` give hooks for a bridge of `load_bridge`, lists of (name, function)
+that can be added:
 
 >>> with bridge.hooks(fwd_hooks=patch_heads(bridge, [(2, 5)]) + patch_stream(bridge, 4, vectors)):      # doctest: +SKIP
 ...     text_loss(bridge, batch)
@@ -10,7 +11,7 @@ A metric is a function of the bridge alone that returns a number or a tensor, `l
 
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from functools import wraps
+from functools import partial, wraps
 from itertools import count, product
 from unittest import mock
 
@@ -19,10 +20,23 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from .attention import survey
 from .errors import ArgumentError, ModelError, check_finite, checked
 from .hooks import is_bridge, read
 from .models import prepare
 from .progress import progress
+
+
+def token_losses(model, texts):
+    """Loss of predicting each next token, in nats: `(text, position - 1)`, on the CPU.
+
+    Entry i is the loss of token i + 1, which the model predicts at token i. Where that token is padding it is NaN.
+    model: of transformers, or a bridge. texts: a Batch, or tokens.
+    """
+    batch, losses = prepare(model, texts), []
+    for logits, tokens in zip(_logits(model, batch), batch.tokens.cpu()):  # text by text: the vocabulary is long
+        losses.append(cross_entropy(logits[:-1].float(), tokens[1:].to(logits.device), reduction="none").cpu())
+    return torch.stack(losses).where(batch.mask[:, 1:].cpu(), torch.nan)
 
 
 def text_loss(model, texts):
@@ -32,7 +46,7 @@ def text_loss(model, texts):
     """
     batch = prepare(model, texts)
     counted = batch.mask[:, 1:].cpu()
-    return _losses(model, batch).where(counted, 0).sum(1) / counted.sum(1)
+    return token_losses(model, batch).where(counted, 0).sum(1) / counted.sum(1)
 
 
 def second_copy_drop(model, tokens):
@@ -48,7 +62,7 @@ def second_copy_drop(model, tokens):
     first, second = batch.tokens.tensor_split(2, dim=1)
     if second.shape[1] < 2 or not torch.equal(first, second) or not batch.mask.all():
         raise ArgumentError("second_copy_drop: every sequence must be two tokens or more, and the same tokens again.")
-    losses = _losses(model, batch)
+    losses = token_losses(model, batch)
     return losses[:, : second.shape[1] - 1].mean(1) - losses[:, second.shape[1] :].mean(1)
 
 
@@ -122,6 +136,48 @@ def patch_stream(bridge, layer, vectors: Vectors, positions=None):
     if layer not in range(layers + 1) or vectors.shape[-1] != bridge.cfg.d_model:
         raise ArgumentError(f"Layers go from 0 to {layers}, after the last; vectors have {bridge.cfg.d_model} numbers.")
     return [(_stream(bridge, layer), _put(vectors, (slice(None), slice(None) if positions is None else positions)))]
+
+
+def permute_queries(bridge, factor=1.0, seed=0):
+    """Hooks that permute the dimensions of every head's queries, and multiply the queries by a factor.
+
+    A control for what heads look at. Each head has one permutation, drawn from the seed, for all positions. Its queries
+    keep their norms, but no longer fit its keys; its matrix W_Q keeps its singular values. A factor above 1 makes
+    attention sharper, because it multiplies all scores: `matching_factor` finds the one for a given entropy. What
+    passes is hook_q, which stands before rotary embeddings, and before a norm of queries where a model has one. Raises
+    ModelError for a model that is no bridge.
+    """
+    orders = _orders(bridge, seed)
+    heads = torch.arange(orders.shape[1])[:, None]
+
+    def permute(order, queries, hook):  # (batch, position, head, d_head)
+        return queries[:, :, heads, order] * factor
+
+    return [(f"blocks.{layer}.attn.hook_q", partial(permute, order)) for layer, order in enumerate(orders)]
+
+
+def _orders(bridge, seed):
+    """A random order of the dimensions of each head, `(layer, head, d_head)`."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(*_shape(bridge), bridge.cfg.d_head, generator=generator).argsort(-1)
+
+
+def matching_factor(bridge, batches, share, seed=0):
+    """The factor for which `permute_queries` gives attention of a certain entropy, by bisection.
+
+    batches: a list, as `survey` takes them. share: the mean entropy share of all heads, which is met within 0.005.
+    Raises ArgumentError when no factor from 1/16 to 256 gives it. Every step surveys all batches, at most twelve times.
+    """
+    low, high = -4.0, 8.0  # exponents of 2
+    for _ in range(12):
+        factor = 2 ** ((low + high) / 2)
+        with bridge.hooks(fwd_hooks=permute_queries(bridge, factor, seed)):
+            found = survey(bridge, batches, targets={})["entropy_share"].mean().item()
+        if abs(found - share) <= 0.005:
+            return factor
+        low, high = ((low + high) / 2, high) if found > share else (low, (low + high) / 2)
+    tried = f"the last one that was tried, {factor:.3g}, gives {found:.3f}"
+    raise ArgumentError(f"No factor from 1/16 to 256 gives an entropy share of {share}: {tried}. Take another share.")
 
 
 def sweep_heads(bridge, metric, z=0.0, heads=None):
@@ -260,11 +316,3 @@ def _record(bridge, texts, names):
 def _logits(model, batch):
     output = model(batch.tokens, attention_mask=batch.mask.long())
     return getattr(output, "logits", output)
-
-
-def _losses(model, batch):
-    """Loss of predicting each next token, `(text, position - 1)`, on the CPU; at padding it means nothing."""
-    losses = []
-    for logits, tokens in zip(_logits(model, batch), batch.tokens.cpu()):  # text by text: the vocabulary is long
-        losses.append(cross_entropy(logits[:-1].float(), tokens[1:].to(logits.device), reduction="none").cpu())
-    return torch.stack(losses)

@@ -13,6 +13,16 @@ STYLE = {
     "axes.prop_cycle": "cycler('color', ['0072B2', 'D55E00', '009E73', 'CC79A7', 'E69F00', '56B4E9', '000000'])",
 }
 
+
+def set_style():
+    """Take STYLE for all figures of a notebook, drawn with twice the pixels, so that they are sharp on any screen."""
+    import matplotlib.pyplot as plt
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    plt.rcParams.update(STYLE)
+    set_matplotlib_formats("retina")
+
+
 KIND_COLOURS = ["#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#DDDDDD", "#000000"]
 
 
@@ -49,12 +59,14 @@ def generation_map(rows, tokens, ax):
     """What each new token attended to: rows `(step, key)`, as a Generation's `attention_by_step` gives them.
 
     tokens: a label for every token, prompt first: one more than there are keys. Keys that did not exist yet are white.
-    The colour scale ends at the largest weight outside the first column, which is often an attention sink.
+    The colour scale ends where 97 in 100 weights outside the first column lie below it: the first column is often an
+    attention sink, and the newest tokens get so much that the rest would be dark beside them.
     """
     rows, prompt = _array(rows), len(tokens) - len(rows)
     exists = np.arange(rows.shape[1]) < np.arange(prompt, len(tokens))[:, None]
     labels = {"xlabel": "token attended to", "ylabel": "token written", "label": "attention weight"}
-    limits = (0, rows[:, 1:].max() if rows.shape[1] > 1 else None)
+    outside = rows[:, 1:][exists[:, 1:]]
+    limits = (0, np.percentile(outside, 97) if outside.size else None)
     heatmap(np.where(exists, rows, np.nan), ax, **labels, xticks=tokens[:-1], yticks=tokens[prompt:], limits=limits)
 
 
@@ -111,6 +123,36 @@ def class_map(kinds, order, ax):
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     ax.set(xlabel="head", ylabel="layer")
     ax.spines[:].set_visible(False)
+
+
+def strips(values, ax, *, xlabel):
+    """One row of dots for each of `values`, name -> numbers of any shape, such as one number for every head.
+
+    Dots that would lie on each other are moved up and down a little, always in the same way. The first row is on top.
+    """
+    for row, numbers in enumerate(values.values()):
+        numbers = np.sort(_array(numbers).ravel())
+        shift = 0.3 * np.sin(2.4 * np.arange(len(numbers)))  # 2.4 is nearly the golden angle: neighbours lie far apart
+        ax.scatter(numbers, row + shift, s=16, alpha=0.6, linewidths=0, color="#0072B2")
+    ax.set_yticks(range(len(values)), values)
+    ax.set(xlabel=xlabel, ylim=(len(values) - 0.4, -0.6))
+
+
+def head_scatter(x, y, ax, *, xlabel, ylabel, named=(), line=True):
+    """A dot for every head, x against y, both `(layer, head)`. The colour says how deep the layer is.
+
+    named: heads `(layer, head)` whose labels are written beside them. line: draw where both are equal, which means
+    something when they are the same score in two conditions.
+    """
+    x, y = _array(x), _array(y)
+    layer = np.indices(x.shape)[0]
+    dots = ax.scatter(x, y, c=layer, s=18, alpha=0.8, linewidths=0, cmap="viridis_r")  # late layers dark
+    if line:
+        ax.axline((0, 0), slope=1, color="0.7", linewidth=0.8, zorder=0)
+    for place in named:
+        ax.annotate("L{}H{}".format(*place), (x[place], y[place]), (4, 3), textcoords="offset points", fontsize=8)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.figure.colorbar(dots, ax=ax, label="layer", ticks=range(0, len(x), max(1, len(x) // 6)))
 
 
 def normal_histogram(values, ax, *, xlabel, bins=100):

@@ -213,6 +213,20 @@ def passages():
     return (DATA / "passages.txt").read_text(encoding="utf-8").splitlines()
 
 
+def book_excerpts():
+    """256 excerpts of nine books in the public domain, most of them novels: a table with the columns "book" and "text".
+
+    book: title and author. Each excerpt begins with a paragraph and is 128 tokens long with storybook's tokenizer,
+    which is storybook's whole context. storybook was not trained on these books. Of other models this is unknown,
+    because books as old as these may be in anyone's training data.
+
+    >>> table = book_excerpts()
+    >>> len(table), table["book"].nunique()
+    (256, 9)
+    """
+    return pd.read_csv(DATA / "held_out.csv", keep_default_na=False)
+
+
 def load_sentences(name="reviews", *, split="test", column=None):
     """Sentences as a table with a column "text", and "label" where the source has one.
 

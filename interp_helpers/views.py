@@ -1,27 +1,59 @@
-"""Interactive attention patterns in a notebook or a web page, drawn by CircuitsVis without any network.
+"""Interactive views in a notebook or a web page, drawn by CircuitsVis without any network.
 
 A view holds its numbers and a few lines of JavaScript. `views_loader` brings the code that draws, the bundle of
 CircuitsVis 1.43, once a page. CircuitsVis's Python functions would put it into every view, and ask the network at each.
+
+A notebook that is not trusted runs no JavaScript. It shows a sentence in place of attention patterns, and the coloured
+text alone in place of the other views.
 """
 
 import base64
 import hashlib
+import html
 import json
+import re
 import zlib
 from importlib import resources
 
 import numpy as np
 from IPython.display import HTML
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .errors import ArgumentError, check_finite, checked
+from .text import token_labels
 
 # A white card, because the drawing has dark letters on no ground of its own: it reads the same on a dark page.
-_CARD = "background:white;color:black;padding:1em;max-width:50em"
+_CARD = "background:white;color:black;padding:1em;max-width:50em;line-height:1.6"
 _MISSING = (
     "An interactive attention view is drawn here once the notebook is trusted and the cell with views_loader() has run."
 )
+
+# The styles of the components; "&" is the card. CircuitsVis lays the small patterns out by the width of the window,
+# writes names over them, in white on yellow too, and makes the large pattern as wide as the card.
+_PATTERNS = """
+& > div {padding: 0 !important}
+& h2 {display: none}
+& :is(h3, h4) {background: white !important; color: black !important; font-size: 1em}
+& h4 {position: static !important; font-size: 10px; font-weight: normal; line-height: 1; text-align: center}
+& > div > div:nth-of-type(1) {
+  display: grid !important; grid-template-columns: repeat(auto-fill, minmax(var(--small), 1fr)); margin: 0 !important}
+& > div > div:nth-of-type(1) > div {width: auto !important; max-width: none !important}
+& > div > div:nth-of-type(2) [style*=aspect-ratio] {max-width: min(100%, 34em) !important}
+"""
+
+# Colours of the text, on all of which black is readable. The first two are of Okabe and Ito (2008). CircuitsVis colours
+# predictions in pure red, with white letters, and has no property for that: a veil of white makes it the third colour.
+# The room below the text is for the table of a token in its last line.
+_MORE, _LESS, _LIKELY = (86, 180, 233), (230, 159, 0), (255, 102, 102)
+_UNLIKELY = -5  # nats: CircuitsVis leaves such a token white, and those below
+_PREDICTIONS = """
+& > div {padding-bottom: calc(1.5em * var(--rows) + 7em) !important}
+& > div > span > span {color: black !important; background-image: linear-gradient(#fff6, #fff6)}
+& tr {color: black !important; background-image: linear-gradient(#fff9, #fff9); line-height: 1.5}
+& :is(td, th) {padding: 0 .4em !important}
+& hr {margin: 0}
+"""
 
 # Loader and views meet in a promise, so that it does not matter which of them the page runs first.
 _PAGE = """
@@ -30,15 +62,19 @@ page.bundle ??= new Promise((done) => { page.ready = done; });
 """
 
 # CircuitsVis finds its element by id. Equal views have equal markup, so each card gets its id only when it is drawn.
-# The names of the heads are short because they stand on the small patterns: there they hide a grey corner.
+# AttentionHeads opens with head 0 and has no property for another one: a click on its small pattern chooses it.
 _DRAW = """
-const {render, AttentionHeads} = await page.bundle;
-const {tokens, weights, scale, maskUpperTri} = view;
-const attention = weights.map((head) => head.map((row) => tokens.map((_, key) => (row[key] ?? 0) / scale)));
-const attentionHeadNames = attention.map((_, head) => "H" + head);
+const {render, ...components} = await page.bundle;
+const {weights, scale, focus, ...props} = view;
+if (weights) props.attention = weights.map(
+  (head) => head.map((row) => props.tokens.map((_, key) => (row[key] ?? 0) / scale)));
 for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
   card.id = name + "-" + page.drawn++;
-  render(card.id, AttentionHeads, {attention, attentionHeadNames, tokens, maskUpperTri});
+  if (focus) new MutationObserver((_, observer) => {
+    const pattern = card.querySelectorAll("canvas")[focus];
+    if (pattern) { observer.disconnect(); pattern.click(); }
+  }).observe(card, {childList: true, subtree: true});
+  render(card.id, components[component], props);
 }
 """
 
@@ -52,33 +88,159 @@ page.ready(new Function(source + "\\nreturn CircuitsVis;")());
 """
 
 
+def _card(kind, component, view, fallback, style):
+    """A view: the card with what it shows until it is drawn, its style, and the script that draws a component."""
+    # JSON is ASCII here; without "<" no token can end the script.
+    data = json.dumps(view, separators=(",", ":")).replace("<", "\\u003c")
+    name = f"{kind}-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
+    style = style.replace("&", f'[data-view="{name}"]')
+    return HTML(
+        f'<div data-view="{name}" style="{_CARD}">{fallback}</div>\n<style>{style}</style>\n'
+        f'<script>(async (name, component, view) => {{{_PAGE}{_DRAW}}})("{name}", "{component}", {data})</script>'
+    )
+
+
 @checked
-def attention_view(tokens: list[str], pattern: Float[Tensor, "head token token"], digits: int = 3) -> HTML:
-    """One layer's attention as CircuitsVis's AttentionHeads: all heads small, one of them large with its numbers.
+def attention_view(
+    tokens: list[str],
+    pattern: Float[Tensor, "head token token"],
+    names: list[str] | None = None,
+    focus: int | None = None,
+    digits: int = 3,
+) -> HTML:
+    """Attention of some heads as CircuitsVis's AttentionHeads: all of them small, one of them large with its numbers.
 
     tokens: a string for every position, as `token_labels` makes them. The area above the diagonal is grey when no head
-    attends to later positions. digits: decimals that are kept. With 3, 8 causal heads of 32 tokens take about 15 kB.
+    attends to later positions. names: one for every head, such as "L4H3"; without them, "H0" and so on. focus: index of
+    the head that is large when the view opens, 0 if not given. digits: decimals that are kept. With 3, 8 causal heads
+    of 32 tokens take about 15 kB.
 
     The view draws when the page has the output of `views_loader` too, and says so until then. A notebook that is not
-    trusted runs no JavaScript: put a figure of matplotlib beside it. Raises ArgumentError for other shapes and NaN.
+    trusted runs no JavaScript: put a figure of matplotlib beside it. Raises ArgumentError for other shapes and NaN, and
+    when names or focus do not fit the heads.
     """
+    heads = len(pattern)
     if pattern.shape[-1] != len(tokens):
         raise ArgumentError(f"There are {len(tokens)} tokens, but pattern has the shape {tuple(pattern.shape)}.")
+    names = [f"H{head}" for head in range(heads)] if names is None else names
+    if len(names) != heads:
+        raise ArgumentError(f"There are {len(names)} names for {heads} heads. Give each head one name.")
+    if focus is not None and not 0 <= focus < heads:
+        raise ArgumentError(f"focus is {focus}, but the heads are numbered from 0 to {heads - 1}.")
     check_finite(pattern=pattern)
     scale = 10**digits
     weights = (pattern.double() * scale).round().long()
     view = {
         "tokens": tokens,
+        "attentionHeadNames": names,
         "weights": [[np.trim_zeros(row, "b") for row in head] for head in weights.tolist()],
         "scale": scale,
         "maskUpperTri": not weights.triu(1).any(),
+        "focus": focus,
     }
-    # JSON is ASCII here; without "<" no token can end the script.
-    data = json.dumps(view, separators=(",", ":")).replace("<", "\\u003c")
-    name = "attention-" + hashlib.sha256(data.encode()).hexdigest()[:12]
-    return HTML(
-        f'<div data-view="{name}" style="{_CARD}">{_MISSING}</div>\n'
-        f'<script>(async (name, view) => {{{_PAGE}{_DRAW}}})("{name}", {data})</script>'
+    small = "5em" if heads <= 16 else "max(2.4em, 100% / 16.5)"  # 8 in a row on a phone, 16 on a desktop
+    return _card("attention", "AttentionHeads", view, _MISSING, f"& {{--small: {small}}}{_PATTERNS}")
+
+
+@checked
+def token_view(
+    tokens: list[str], values: Float[Tensor, " token"], limits: tuple[float | int, float | int] | None = None
+) -> HTML:
+    """A text coloured by one number for every token, such as its loss, as CircuitsVis's ColoredTokens.
+
+    tokens: a string for every number, as `token_labels` makes them. values: `(token,)`, three decimals are shown; point
+    at a token to read its number. 0 is white, positive numbers are blue and negative ones orange. limits: the numbers
+    (lowest, highest) that have the full colour, and so has everything beyond them. 0 lies between them or is one of
+    them. Without limits, both colours are full at the largest absolute value.
+
+    The colours are seen without JavaScript too. Raises ArgumentError for other shapes and NaN, and for limits that are
+    on one side of 0.
+    """
+    if len(values) != len(tokens):
+        raise ArgumentError(f"There are {len(tokens)} tokens, but {len(values)} values. Give each token one value.")
+    check_finite(values=values)
+    numbers = [round(value, 3) for value in values.tolist()]
+    largest = max(map(abs, numbers), default=0)
+    low, high = limits or (-largest, largest)
+    if not (low <= 0 <= high) or (limits and low == high):
+        raise ArgumentError(f"limits are {limits}: give (lowest, highest) with 0 between them, because 0 is white.")
+    low, high = min(low, -1e-9), max(high, 1e-9)  # CircuitsVis divides by them
+    shades = [_shade(value / high, _MORE) if value >= 0 else _shade(value / low, _LESS) for value in numbers]
+    view = {
+        "tokens": list(map(_as_text, tokens)),
+        "values": numbers,
+        "minValue": low,
+        "maxValue": high,
+        "positiveColor": _rgb(_MORE),
+        "negativeColor": _rgb(_LESS),
+    }
+    return _card("token", "ColoredTokens", view, _text(tokens, shades, numbers), "")
+
+
+@checked
+def prediction_view(
+    tokenizer, tokens: Int[Tensor, " position"], logits: Float[Tensor, "position vocabulary"], top_k: int = 10
+) -> HTML:
+    """A text coloured by how probable the model found each token, as CircuitsVis's TokenLogProbs.
+
+    tokens: `(position,)` ids. logits: `(position, vocabulary)`, of the same text; the prediction for the token at t
+    stands at t - 1, so the first token has none and stays without a colour. A token is red when the model gave it a
+    high log probability, and white at -5 nats or less. Point at a token to see the `top_k` most probable ones.
+
+    The colours are seen without JavaScript too. Raises ArgumentError for other shapes, NaN, and fewer than two tokens.
+    """
+    if len(tokens) < 2:
+        raise ArgumentError("tokens has no second token, so there is no prediction to show. Give a longer text.")
+    if not 1 <= top_k <= logits.shape[-1]:
+        raise ArgumentError(
+            f"top_k is {top_k}; choose a number from 1 to {logits.shape[-1]}, the size of the vocabulary."
+        )
+    check_finite(logits=logits)
+    tokens = tokens.to(logits.device)
+    log_probs = logits[:-1].double().log_softmax(-1)
+    order = log_probs.argsort(dim=-1, descending=True, stable=True)
+    top = log_probs.gather(-1, order[:, :top_k]).tolist()
+    words = [token_labels(tokenizer, row) for row in order[:, :top_k]]
+    right = log_probs.gather(-1, tokens[1:, None])[:, 0]
+    labels = token_labels(tokenizer, tokens)
+    view = {
+        "prompt": list(map(_as_text, labels)),
+        "topKLogProbs": [[round(each, 3) for each in row] for row in top],
+        "topKTokens": [list(map(_as_text, row)) for row in words],
+        "correctTokenRank": (order == tokens[1:, None]).int().argmax(-1).tolist(),
+        "correctTokenLogProb": [round(each, 3) for each in right.tolist()],
+    }
+    shades = ["#ffffff"] + [_shade(1 - each / _UNLIKELY, _LIKELY) for each in right.tolist()]
+    titles = [""] + [
+        f"{each:.2%}, most probable: {row[0]} {best:.2%}"
+        for each, row, best in zip(right.exp().tolist(), words, log_probs.max(-1).values.exp().tolist())
+    ]
+    return _card(
+        "prediction", "TokenLogProbs", view, _text(labels, shades, titles), f"& {{--rows: {top_k}}}{_PREDICTIONS}"
+    )
+
+
+def _as_text(token):
+    """CircuitsVis takes the tokens of a text for HTML. Behind a word joiner, which has no width, "<" and "&" begin
+    neither a tag nor an entity."""
+    return re.sub("[<&]", "\\g<0>\u2060", token)
+
+
+def _rgb(colour):
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _shade(share, colour):
+    """A colour mixed with white: white at 0 and below, the colour itself at 1 and above."""
+    share = min(max(share, 0), 1)
+    return _rgb([round(255 + share * (part - 255)) for part in colour])
+
+
+def _text(tokens, shades, titles):
+    """The text with a colour behind every token. Lines may break between tokens."""
+    return "<wbr>".join(
+        f'<span style="background-color:{shade}" title="{html.escape(str(title))}">{html.escape(token)}</span>'
+        for token, shade, title in zip(tokens, shades, titles)
     )
 
 

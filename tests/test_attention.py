@@ -10,7 +10,7 @@ from properties import cases, random_pattern, seeded
 from tiny import FAMILIES, HEADS, LAYERS, WIDTH, alone, bridge, fresh, tiny
 
 from interp_helpers import ArgumentError, Batch, ModelError, attention, encode, load_bridge, load_model
-from interp_helpers.attention import SCORES, TARGETS, survey, survey_sums
+from interp_helpers.attention import MORE_SCORES, SCORES, TARGETS, survey, survey_sums
 
 PATTERN = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.25, 0.25]])
 WANTED = {  # the specification of every target
@@ -217,6 +217,44 @@ def test_sums_of_all_texts_are_those_of_its_parts(family, rows):
 
 def test_scores_without_a_target_are_left_out():
     assert set(SCORES) - set(survey(tiny("gpt2"), [torch.arange(1, 9)[None]])) == {"duplicate_token", "induction"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_targets_take_the_place_of_the_five(family):
+    seen, batch = [], Batch.from_rows(ROWS)
+
+    def every_key(tokens):
+        seen.append(tokens)
+        return torch.ones(*tokens.shape, tokens.shape[1], dtype=torch.bool)
+
+    def no_key(tokens):
+        return ~every_key(tokens)
+
+    targets = {"nothing": no_key, "again": TARGETS["induction"], "everything": every_key}
+    scores, usual = survey(tiny(family), [batch], targets=targets), survey(tiny(family), [batch])
+    assert list(scores) == ["again", "everything", *MORE_SCORES], "no query has a target that is nothing"
+    for name, same in {"again": "induction", **{name: name for name in MORE_SCORES}}.items():
+        torch.testing.assert_close(scores[name], usual[same], atol=1e-12, rtol=0)
+    torch.testing.assert_close(scores["everything"], torch.ones(LAYERS, HEADS).double(), atol=1e-6, rtol=0)
+    _, counts = survey_sums(tiny(family), [batch], targets=targets, per_text=True)
+    assert counts[:, 2].tolist() == [len(row) for row in ROWS], "queries of padding do not count"
+    assert torch.equal(seen[0], batch.tokens), "padding is among the tokens that a target sees"
+    alone = survey(tiny(family), [batch], targets={})
+    assert list(alone) == MORE_SCORES
+    assert all(torch.equal(alone[name], usual[name]) for name in MORE_SCORES)
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda tokens: TARGETS["induction"](tokens).float(), r"torch.float32 of \(4, 12, 12\)"),
+        (lambda tokens: TARGETS["induction"](tokens)[:, :, :1], r"torch.bool of \(4, 12, 1\)"),
+        (lambda tokens: tokens > 1, r"torch.bool of \(4, 12\)"),
+    ],
+)
+def test_what_is_no_target_is_refused(make, got):
+    with pytest.raises(ArgumentError, match=r"'mine' must be \(text, query, key\), here .*\(4, 12, 12\); it is " + got):
+        survey(tiny("gpt2"), [Batch.from_rows(ROWS)], targets={"mine": make})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

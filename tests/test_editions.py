@@ -46,7 +46,8 @@ def leaks(blank, source):
         if rubric := editions.region(editions.RUBRIC).search(cell.source):
             lines = rubric[0].splitlines()[1:-1]
             found += [line for line in lines if line.strip() and any(line in each.source for each in blank.cells)]
-    marks = {cell.id: {"nbgrader": cell.metadata["nbgrader"]} for cell in source.cells if "nbgrader" in cell.metadata}
+    kept = {"nbgrader", "jupyter"}  # marks of exercises, and which cells are folded
+    marks = {cell.id: {key: cell.metadata[key] for key in kept & cell.metadata.keys()} for cell in source.cells}
     for cell in blank.cells:
         found += re.findall(r"(?:BEGIN|END) (?:SOLUTION|MARK SCHEME)", cell.source)
         found += [str(output) for output in cell.get("outputs", [])]

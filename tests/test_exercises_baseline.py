@@ -1,4 +1,4 @@
-"""What the checkers of notebook 01 say to right answers, to known mistakes, and to blanks."""
+"""Exercises of notebook 01: answers written in other ways than their entries have them, and what findings are told."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp_helpers import exercises, load_model
-from interp_helpers.exercises.judging import fresh, random_pattern
+from interp_helpers.exercises.judging import fresh
 
 
 @pytest.fixture(autouse=True)
@@ -23,71 +23,110 @@ def says(capsys):
     return say
 
 
-def docstring_only(*given):
-    """Not written yet."""
-
-
-@pytest.mark.parametrize(
-    ("exercise", "blank", "context"),
-    [
-        ("1a", {"backwards": None, "doubled": None}, ["before", "backwards", "doubled"]),
-        ("1b", docstring_only, []),
-        ("1c", None, ["before", "after"]),
-        ("1d", docstring_only, []),
-        ("1e", docstring_only, []),
-        ("1f", None, ["model", "tokenizer"]),
-        ("1g", {"pairs": None, "gain": None}, ["model", "tokenizer"]),
-    ],
-)
-def test_a_blank_is_not_attempted(exercise, blank, context, says):
-    assert says(exercise, blank, **dict.fromkeys(context)) == f"○ {exercise} not attempted\n"
+def entry(exercise):
+    return exercises.checkers(1)[exercise]
 
 
 # 1a
 
 
-@pytest.fixture(scope="module")
-def read():
-    """Patterns that any model could have: of five tokens, of five others, of ten."""
-    sizes = {"before": 5, "backwards": 5, "doubled": 10}
-    return {name: random_pattern(2, 3, size, size, generator=fresh()) for name, size in sizes.items()}
+def by_sorting(logits, temperature, top_p):
+    ordered, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
+    kept = ordered * (ordered.cumsum(-1) - ordered < top_p)
+    return torch.zeros_like(logits).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
 
 
-@pytest.mark.parametrize("lower", ["lower", " Lower"])
-def test_1a_takes_right_answers(lower, read, says):
-    assert says("1a", {"backwards": "same", "doubled": lower}, **read).startswith("✓ 1a passed: 0.200 as it was")
+def by_masking_logits(logits, temperature, top_p):
+    scaled = logits / temperature
+    ordered, order = scaled.sort(-1, descending=True)
+    beyond = ordered.softmax(-1).cumsum(-1) >= top_p
+    beyond = beyond.roll(1, -1)
+    beyond[..., 0] = False
+    return scaled.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf).softmax(-1)
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ({"backwards": "lower", "doubled": "lower"}, "backwards, the mean went from 0.200 to 0.200, and you said 'low"),
-        ({"backwards": "higher", "doubled": "lower"}, "Another order moves weights about within a row"),
-        ({"backwards": "same", "doubled": "same"}, "twice as many columns"),
-        ({"backwards": "same", "doubled": "higher"}, "still has a 1 to give away"),
-        ({"backwards": "same", "doubled": "half"}, "the options are 'lower', 'same', 'higher'; got 'half'"),
-        ({"backwards": "same", "doubled": None}, "the options are"),
-        ({"backwards": "same"}, "fill in both"),
-        ("same", "fill in both"),
-    ],
-)
-def test_1a_names_the_mistake(answer, message, read, says):
-    printed = says("1a", answer, **read)
-    assert printed.startswith("✗ 1a not yet: ")
-    assert message in printed
+@pytest.mark.parametrize("answer", [by_sorting, by_masking_logits])
+def test_1a_takes_right_answers(answer, says):
+    assert says("1a", answer).startswith("✓ 1a passed")
 
 
-def test_1a_judges_by_what_was_measured(read, says):
-    turned = read | {"before": read["doubled"], "doubled": read["before"], "backwards": read["doubled"]}
-    assert "✓" in says("1a", {"backwards": "same", "doubled": "higher"}, **turned)
-    assert "✗" in says("1a", {"backwards": "same", "doubled": "lower"}, **turned)
+def test_1a_by_hand():
+    logits = torch.tensor([[0.05, 0.4, 0.25, 0.3], [0.7, 0.1, 0.1, 0.1]]).log()
+    reference = entry("1a").reference
+    halves = reference(logits, 1.0, 0.5)  # 0.4 + 0.3 is the first sum of 0.5 or more, and 0.7 needs no other
+    torch.testing.assert_close(halves, torch.tensor([[0, 4 / 7, 0, 3 / 7], [1, 0, 0, 0]]))
+    torch.testing.assert_close(reference(logits, 1.0, 1.0), logits.exp())
+    cold = torch.tensor([0.05, 0.4, 0.25, 0.3]).square()  # a temperature of one half squares the odds
+    torch.testing.assert_close(reference(logits, 0.5, 1.0)[0], cold / cold.sum())
+
+
+def test_1a_tries_a_row_of_which_nothing_is_left_without_the_crossing_token():
+    *_, (logits, temperature, top_p) = entry("1a").inputs(fresh())
+    assert (logits / temperature).softmax(-1).max() > top_p
 
 
 # 1b
 
 
-def bits(pattern, axis=-1):
-    return torch.special.entr(pattern).sum(axis) / math.log(2)
+def head_by_einsum(q, k, v, W_O, scale):
+    scores = torch.einsum("...qd,...kd->...qk", q, k) / scale
+    position = torch.arange(q.shape[-2])
+    scores = torch.where(position[:, None] >= position, scores, -1e9)
+    return torch.einsum("...qk,...kd,dm->...qm", scores.softmax(-1), v, W_O)
+
+
+def head_by_torch(q, k, v, W_O, scale):
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1 / scale) @ W_O
+
+
+@pytest.mark.parametrize("answer", [head_by_einsum, head_by_torch])
+def test_1b_takes_right_answers(answer, says):
+    assert says("1b", answer).startswith("✓ 1b passed")
+
+
+def test_1b_by_hand():
+    """The second query fits the second key by log 3 more than the first, so it takes a quarter and three quarters."""
+    q, k = torch.tensor([[5.0], [math.log(3)]]), torch.tensor([[0.0], [2.0]])
+    v, out = torch.tensor([[4.0], [8.0]]), torch.tensor([[1.0, 10.0]])
+    written = entry("1b").reference(q, k, v, out, 2.0)
+    torch.testing.assert_close(written, torch.tensor([[4.0, 40], [7, 70]]))
+
+
+def test_1b_is_tried_on_the_heads_of_the_notebook(says):
+    mine = (*torch.randn(3, 4, 6), torch.randn(6, 7), 1.0)
+
+    def only_random(q, k, v, W_O, scale):
+        return head_by_torch(q, k, v, W_O, scale) if W_O.shape[1] != 7 else head_by_torch(q, k, v, W_O, scale * 6**0.5)
+
+    assert says("1b", head_by_torch, heads=[mine]).startswith("✓ 1b passed")
+    assert says("1b", only_random).startswith("✓ 1b passed")
+    assert "GPT-Neo does not scale" in says("1b", only_random, heads=[mine])
+
+
+def test_1b_agrees_with_a_model(storybook, says):
+    """What the heads of a layer write, by the reference, adds up to what its attention writes, without its bias."""
+    model, tokenizer = storybook
+    attention, seen = model.base_model.h[1].attn, {}
+    with torch.no_grad():
+        handle = attention.register_forward_hook(lambda _, inputs, out: seen.update(x=inputs[0], out=out[0]))
+        model(torch.tensor([tokenizer("The king had a son, and the son had a horse.")["input_ids"]]))
+        handle.remove()
+        size = attention.head_dim
+        q, k, v = (each.unflatten(-1, (-1, size))[0] for each in attention.c_attn(seen["x"]).chunk(3, -1))
+        heads = [
+            (q[:, head], k[:, head], v[:, head], attention.c_proj.weight[head * size : (head + 1) * size], size**0.5)
+            for head in range(q.shape[1])
+        ]
+        written = sum(entry("1b").reference(*head) for head in heads) + attention.c_proj.bias
+        torch.testing.assert_close(written, seen["out"][0], atol=1e-4, rtol=1e-4)
+        assert says("1b", head_by_einsum, heads=heads).startswith("✓ 1b passed")
+
+
+# 1c
+
+
+def bits(pattern):
+    return torch.special.entr(pattern).sum(-1) / math.log(2)
 
 
 def focus(pattern, visible):
@@ -95,291 +134,228 @@ def focus(pattern, visible):
     return (bits(pattern)[..., keys > 1] / keys[keys > 1].log2()).mean(-1)
 
 
-def focus_by_loop(pattern, visible):
-    heads = []
-    for head in pattern.reshape(-1, *visible.shape).tolist():
-        shares = []
-        for row, sees in zip(head, visible.tolist()):
-            if sum(sees) > 1:
-                shares.append(-sum(a * math.log(a) for a in row if a > 0) / math.log(sum(sees)))
-        heads.append(sum(shares) / len(shares))
-    return torch.tensor(heads).reshape(pattern.shape[:-2])
-
-
-def with_nan_at_zeros(pattern, visible):
-    keys = visible.sum(-1)
-    entropy = -(pattern * pattern.log2()).sum(-1)
-    return (entropy[..., keys > 1] / keys[keys > 1].log2()).mean(-1)
-
-
-def as_in_the_notebook(pattern, visible):
-    most = torch.arange(1, pattern.shape[-1] + 1).log2()
-    return (bits(pattern)[..., 1:] / most[1:]).mean(-1)
-
-
-def without_the_first(pattern, visible):
-    return focus(pattern[..., 1:, :], visible[1:])
-
-
-def by_weight(pattern, visible):
-    used = (pattern > 0).sum(-1).clamp(min=2)
-    return (bits(pattern) / used.log2())[..., visible.sum(-1) > 1].mean(-1)
-
-
 def with_room_for_three(pattern, visible):
     keys = visible.sum(-1)
     return (bits(pattern) / keys.clamp(min=3).log2())[..., keys > 1].mean(-1)
 
 
-def by_column(pattern, visible):
-    keys = visible.sum(-1)
-    return (bits(pattern, -2)[..., keys > 1] / keys[keys > 1].log2()).mean(-1)
+def by_weight_if_square(pattern, visible):
+    used = (pattern > 0).sum(-1).clamp(min=2)
+    shares = (bits(pattern) / used.log2())[..., visible.sum(-1) > 1].mean(-1)
+    return shares if visible.shape[0] == visible.shape[1] else focus(pattern, visible)
 
 
-def by_sums(pattern, visible):
-    chooses = visible.sum(-1) > 1
-    return bits(pattern)[..., chooses].sum(-1) / visible.sum(-1)[chooses].log2().sum()
-
-
-@pytest.mark.parametrize("answer", [focus, focus_by_loop, lambda p, v: focus(p.double(), v).tolist()])
-def test_1b_takes_right_answers(answer, says):
-    assert says("1b", answer).startswith("✓ 1b passed")
+@pytest.mark.parametrize("answer", [focus, lambda p, v: focus(p.double(), v).tolist()])
+def test_1c_takes_right_answers(answer, says):
+    assert says("1c", answer).startswith("✓ 1c passed")
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (with_nan_at_zeros, "0 times log 0"),
-        (lambda p, v: (bits(p) / v.sum(-1).log2()).mean(-1), "a row sees a single key"),
-        (lambda p, v: (bits(p) / v.sum(-1).log2()).nan_to_num().mean(-1), "counted rows that see a single key"),
-        (as_in_the_notebook, "you divided row q by log2(q + 1)"),
-        (without_the_first, "you left the first row out"),
-        (lambda p, v: bits(p)[..., v.sum(-1) > 1].mean(-1), "the entropy itself"),
-        (lambda p, v: bits(p)[..., v.sum(-1) > 1].mean(-1) / math.log2(v.shape[-1]), "the logarithm of all keys"),
-        (lambda p, v: -focus(p, v), "share is negative"),
-        (lambda p, v: focus(p, v) * math.log(2), "in nats and its maximum in bits"),
-        (lambda p, v: focus(p, v) / math.log(2), "in bits and its maximum in nats"),
-        (by_weight, "got some weight"),
-        (by_column, "down a column"),
-        (by_sums, "so long rows count more"),
-        (lambda p, v: focus(p, v).mean(), "one number for all heads"),
-        (lambda p, v: focus(p, v) + 0.01, "where it should be"),
+        (lambda p, v: (-(p * p.log2()).sum(-1) / v.sum(-1).log2()).mean(-1), "0 times log 0"),
         (lambda p, v: p.sum(-1)[99], "IndexError"),
-        (lambda p, v: (by_weight if v.shape[0] == v.shape[1] else focus)(p, v), "got some weight"),
+        (by_weight_if_square, "got some weight"),
         (with_room_for_three, "where it should be"),
     ],
 )
-def test_1b_names_the_mistake(answer, message, says):
-    printed = says("1b", answer)
-    assert printed.startswith("✗ 1b not yet: ")
+def test_1c_names_the_mistake(answer, message, says):
+    printed = says("1c", answer)
+    assert printed.startswith("✗ 1c not yet: ")
     assert message in printed
 
 
-# 1c
-
-
-def moved(place, word):
-    """(before, after): one head looks at the first token, and at either of two once another stands in front."""
-    before, after = torch.full((2, 2, 4, 4), 0.1), torch.full((3, 2, 2, 5, 5), 0.1)
-    before[1, 0, :, 0] = 0.9
-    after[:, 1, 0, 2:, 0], after[:, 1, 0, 2:, 1] = place, word
-    return {"before": before, "after": after}
-
-
-@pytest.mark.parametrize(
-    ("answer", "weights", "message"),
-    [
-        ("place", (0.9, 0.0), "✓ 1c passed: head L1H0 gives 0.900 to the token that now stands in front"),
-        ("Word", (0.1, 0.8), "✓ 1c passed: head L1H0 gives 0.100"),
-        ("neither", (0.3, 0.3), "no sink that survives"),
-        ("word", (0.9, 0.0), "lost the attention"),
-        ("neither", (0.9, 0.0), "whatever the token is"),
-        ("place", (0.1, 0.8), "moved along with the word"),
-        ("neither", (0.1, 0.8), "and it moved along"),
-        ("place", (0.3, 0.3), "nothing here deserves to be called a sink"),
-        ("first", (0.9, 0.0), "the options are 'place', 'word', 'neither'"),
-        (0, (0.9, 0.0), "the options are"),
-    ],
-)
-def test_1c_judges_by_what_was_measured(answer, weights, message, says):
-    printed = says("1c", answer, **moved(*weights))
-    assert message in printed
-    assert printed.startswith(("✓ 1c passed", "✗ 1c not yet: "))
-
-
-def test_1c_reads_every_token_but_the_first(says):
-    given = moved(0.9, 0.0)
-    given["before"][0, 1, :, 0] = torch.tensor([1, 0, 1, 1])
-    assert "✓ 1c passed: head L1H0" in says("1c", "place", **given)
+def test_1c_by_hand():
+    """A row that sees one key does not count; two keys evenly are all of 1 bit; half and two quarters, 1.5 of 2."""
+    pattern = torch.tensor([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.5, 0.25, 0.25, 0]])
+    visible = torch.tensor([[True, False, False, False], [True, True, False, False], [True] * 4])
+    assert entry("1c").reference(pattern, visible).item() == pytest.approx((1 + 0.75) / 2)
 
 
 # 1d
 
 
-def normal(stream, eps):
-    return torch.nn.functional.layer_norm(stream, stream.shape[-1:], eps=eps)
+def by_diagonals(rows, prompt_length):
+    first = prompt_length - 1
+    return torch.stack([rows.diagonal(first - distance).mean() for distance in range(first)])
 
 
-def logits_by_steps(stream, weight, bias, eps, unembedding):
-    centred = stream - stream.mean(-1, keepdim=True)
-    return ((centred / (centred.pow(2).mean(-1, keepdim=True) + eps).sqrt()) * weight + bias) @ unembedding.T
+def by_gathering(rows, prompt_length):
+    query = torch.arange(len(rows))[:, None] + prompt_length - 1
+    return rows.gather(1, query - torch.arange(prompt_length - 1)).mean(0)
 
 
-def logits_in_one(stream, weight, bias, eps, unembedding):
-    normed = torch.nn.functional.layer_norm(stream.double(), weight.shape, weight.double(), bias.double(), eps)
-    return torch.einsum("...d,vd->...v", normed, unembedding.double())
-
-
-@pytest.fixture(scope="module")
-def families(folders):
-    """{family: what a check of 1d gets, for a small model of it}."""
-    tokens = torch.tensor([[5, 99, 7, 1234, 99]])
-    return {each: {"model": load_model(folders[each])[0], "tokens": tokens} for each in ["gpt2", "gpt-neo", "llama"]}
-
-
-@pytest.mark.parametrize("answer", [logits_by_steps, logits_in_one])
-def test_1d_takes_right_answers(answer, families, storybook, says):
-    model, tokens = storybook[0], families["gpt2"]["tokens"]
-    assert "the ones it gives" in says("1d", answer, model=model, tokens=tokens)
-    assert "the ones it gives" in says("1d", answer, **families["gpt2"])
-    assert "the ones it gives" in says("1d", answer, **families["gpt-neo"])
-    assert "✓ 1d passed" in (printed := says("1d", answer, **families["llama"]))
-    assert "ends in another norm, LlamaRMSNorm" in printed
+@pytest.mark.parametrize("answer", [by_diagonals, by_gathering])
+def test_1d_takes_right_answers(answer, says):
     assert says("1d", answer).startswith("✓ 1d passed")
 
 
-def variance(stream, **options):
-    return stream.var(-1, keepdim=True, **options)
+def test_1d_by_hand():
+    """Three tokens and two steps: the query at position 2, then the one at position 3. Key 0 is left out."""
+    rows = torch.tensor([[0.5, 0.3, 0.2, 0], [0.1, 0.2, 0.3, 0.4]])
+    torch.testing.assert_close(entry("1d").reference(rows, 3), torch.tensor([0.3, 0.3]))
 
 
-def centred(stream):
-    return stream - stream.mean(-1, keepdim=True)
-
-
-@pytest.mark.parametrize(
-    ("before", "message"),
-    [
-        (lambda s, w, b, eps: s, "did not normalise"),
-        (lambda s, w, b, eps: s * w + b, "did not subtract its mean and divide"),
-        (lambda s, w, b, eps: normal(s, eps), "weight and bias are forgotten"),
-        (lambda s, w, b, eps: normal(s, eps) * w, "LayerNorm's bias is forgotten"),
-        (lambda s, w, b, eps: normal(s, eps) + b, "LayerNorm's weight is forgotten"),
-        (lambda s, w, b, eps: (normal(s, eps) + b) * w, "added the bias before"),
-        (lambda s, w, b, eps: s / (s.pow(2).mean(-1, keepdim=True) + eps).sqrt() * w + b, "RMSNorm"),
-        (lambda s, w, b, eps: s / (variance(s, correction=0) + eps).sqrt() * w + b, "without subtracting the mean"),
-        (lambda s, w, b, eps: centred(s) / (variance(s, correction=0) + eps) * w + b, "divided by the variance"),
-        (lambda s, w, b, eps: centred(s) / (variance(s) + eps).sqrt() * w + b, "correction=0"),
-        (lambda s, w, b, eps: centred(s) / variance(s, correction=0).sqrt() * w + b, "eps is forgotten"),
-        (lambda s, w, b, eps: centred(s) / (variance(s, correction=0).sqrt() + eps) * w + b, "under the root"),
-        (lambda s, w, b, eps: normal(s.mT, eps).mT * w + b, "over the positions"),
-        (lambda s, w, b, eps: (normal(s.T, eps).T if s.dim() == 2 else normal(s, eps)) * w + b, "over the positions"),
-    ],
-)
-def test_1d_names_the_mistake(before, message, says):
-    printed = says("1d", lambda s, w, b, eps, u: before(s, w, b, eps) @ u.T)
-    assert printed.startswith("✗ 1d not yet: ")
-    assert message in printed
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda s, w, b, eps, u: normal(s, eps) * w + b, "that is the normalised stream"),
-        (lambda s, w, b, eps, u: logits_by_steps(s, w, b, eps, u).softmax(-1), "those are probabilities"),
-        (lambda s, w, b, eps, u: logits_by_steps(s, w, b, eps, u.T), "raised RuntimeError"),
-    ],
-)
-def test_1d_names_what_went_wrong_after_the_norm(answer, message, says):
-    assert message in says("1d", answer)
-
-
-def test_1d_is_about_the_model_in_use(families, says):
-    def only_random(stream, weight, bias, eps, unembedding):
-        right = logits_by_steps(stream, weight, bias, eps, unembedding)
-        return right if len(weight) == 12 else normal(stream, eps) @ unembedding.T
-
-    assert "weight and bias are forgotten" in says("1d", only_random, **families["gpt2"])
-
-
-# 1e
-
-
-def loss(logits, tokens):
-    return -logits.gather(-1, tokens[..., None])[..., 0]
-
-
-def losses(logits, tokens):
-    return loss(logits[:, :-1].log_softmax(-1), tokens[:, 1:])
-
-
-def mean(values, mask):
-    return (values * mask).sum(1) / mask.sum(1)
-
-
-def text_losses(logits, tokens, mask):
-    return mean(losses(logits, tokens), mask[:, 1:])
-
-
-def by_cross_entropy(logits, tokens, mask):
-    found = []
-    for said, wanted, real in zip(logits, tokens, mask):
-        length = int(real.sum())
-        found.append(torch.nn.functional.cross_entropy(said[: length - 1], wanted[1:length]))
-    return torch.stack(found)
-
-
-def unshifted(logits, tokens, mask):
-    return mean(loss(logits.log_softmax(-1), tokens), mask)
-
-
-def unshifted_cut(logits, tokens, mask):
-    return mean(loss(logits.log_softmax(-1), tokens)[:, 1:], mask[:, 1:])
-
-
-def shifted_back(logits, tokens, mask):
-    return mean(loss(logits[:, 1:].log_softmax(-1), tokens[:, :-1]), mask[:, 1:])
-
-
-def over_positions_of_one_text(logits, tokens, mask):
-    said = logits.log_softmax(-1 if len(tokens) > 1 else 1)
-    return mean(loss(said[:, :-1], tokens[:, 1:]), mask[:, 1:])
-
-
-@pytest.mark.parametrize("answer", [text_losses, by_cross_entropy])
-def test_1e_takes_right_answers(answer, says):
-    assert says("1e", answer).startswith("✓ 1e passed")
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (unshifted, "against the token that stands there"),
-        (unshifted_cut, "against the token that stands there"),
-        (shifted_back, "the wrong way"),
-        (lambda g, t, m: mean(loss(g[:, :-1].log_softmax(1), t[:, 1:]), m[:, 1:]), "runs over the positions"),
-        (lambda g, t, m: mean(loss(g.log_softmax(1)[:, :-1], t[:, 1:]), m[:, 1:]), "runs over the positions"),
-        (over_positions_of_one_text, "runs over the positions"),
-        (lambda g, t, m: mean(loss(g[:, :-1], t[:, 1:]), m[:, 1:]), "the logits as they are"),
-        (lambda g, t, m: -text_losses(g, t, m), "the sign is missing"),
-        (lambda g, t, m: text_losses(g, t, m) / math.log(2), "in bits"),
-        (lambda g, t, m: losses(g, t).mean(1), "counted the padding"),
-        (lambda g, t, m: (losses(g, t) * m[:, 1:]).mean(1), "the width of the batch"),
-        (lambda g, t, m: (losses(g, t) * m[:, 1:]).sum(1) / m.sum(1), "divide by one less"),
-        (lambda g, t, m: mean(losses(g, t), m[:, :-1]), "shift the mask"),
-        (lambda g, t, m: (losses(g, t) * m[:, 1:]).sum(1), "those are sums"),
-        (lambda g, t, m: losses(g, t)[m[:, 1:]].mean(), "one number for all texts"),
-        (lambda g, t, m: text_losses(g, t, m).mean(), "one number for all texts"),
-        (lambda g, t, m: -mean((-losses(g, t)).exp(), m[:, 1:]).log(), "averaged the probabilities"),
-        (lambda g, t, m: text_losses(g, t, m) + 0.01, "where it should be"),
-    ],
-)
-def test_1e_names_the_mistake(answer, message, says):
-    printed = says("1e", answer)
-    assert printed.startswith("✗ 1e not yet: ")
-    assert message in printed
+def test_1d_has_a_mean_over_all_steps_at_each_of_its_distances_and_at_no_other():
+    for rows, prompt_length in entry("1d").inputs(fresh()):
+        steps, keys = rows.shape
+        assert keys == prompt_length - 1 + steps
+        torch.testing.assert_close(rows.sum(-1), torch.ones(steps))
+        of_all_steps = [
+            distance for distance in range(keys) if all(prompt_length - 1 + s - distance >= 1 for s in range(steps))
+        ]
+        assert of_all_steps == list(range(len(entry("1d").reference(rows, prompt_length))))
 
 
 # 1f
+
+
+def by_pre_hook(module, run):
+    seen = []
+    handle = module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        run()
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def by_hook(module, run):
+    seen = {}
+
+    def hook(module, inputs, output):
+        seen["input"] = inputs[0].detach().clone()
+
+    with module.register_forward_hook(hook):
+        run()
+    return seen["input"]
+
+
+def hooking(record, *, hook="register_forward_pre_hook", give=lambda seen: seen[-1], keep=False, always=False, runs=1):
+    """An answer with a mistake. record: the hook's arguments but the module -> what to keep. keep: not removed at all;
+    always: removed only when nothing is raised."""
+
+    def answer(module, run):
+        seen = []
+        handle = getattr(module, hook)(lambda module, *given: seen.append(record(*given)))
+        try:
+            for _ in range(runs):
+                run()
+        except RuntimeError:
+            if not always:
+                handle.remove()
+            raise
+        if not keep:
+            handle.remove()
+        return give(seen)
+
+    return answer
+
+
+def changing(module, run):
+    seen = []
+    with module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) or inputs[0] + 1):
+        run()
+    return seen[-1]
+
+
+def replacing_the_output(module, run):
+    seen = []
+    with module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]) or inputs):
+        run()
+    return seen[-1]
+
+
+def wrapping(module, run):
+    seen, forward = [], module.forward
+    module.forward = lambda *inputs: seen.append(inputs[0]) or forward(*inputs)
+    run()
+    return seen[-1]
+
+
+def hiding(module, run):
+    try:
+        return by_pre_hook(module, run)
+    except RuntimeError:
+        return torch.zeros(1)
+
+
+def other_error(module, run):
+    try:
+        return by_pre_hook(module, run)
+    except RuntimeError as problem:
+        raise ValueError("no input") from problem
+
+
+def first(inputs):
+    return inputs[0]
+
+
+@pytest.mark.parametrize("answer", [by_pre_hook, by_hook])
+def test_1f_takes_right_answers(answer, says):
+    assert says("1f", answer) == f"✓ 1f passed: {entry('1f').praise}\n"
+
+
+NOT_THE_INPUT = [
+    (lambda module, run: torch.zeros(3), "you never called run()"),
+    (hooking(first, runs=2), "Call it once"),
+    (changing, "the module computed something else"),
+    (replacing_the_output, "the module computed something else"),
+    (lambda module, run: run(), "what run() returned"),
+    (hooking(lambda inputs: inputs), "gets the positional inputs as a tuple"),
+    (hooking(first, give=lambda seen: seen), "it may be called several times"),
+    (hooking(first, give=lambda seen: "input"), "of the module, which is a tensor"),
+    (hooking(lambda inputs, output: output, hook="register_forward_hook"), "you returned the output of the module"),
+    (hooking(first, give=lambda seen: seen[0]), "the input of its first call"),
+    (hooking(lambda inputs: inputs[-1]), "the second positional input"),
+    (hooking(lambda inputs: inputs[0][0]), "the first row"),
+    (hooking(lambda inputs: inputs[0].sum(0)), "and it is not the first positional input"),
+    (hooking(first, keep=True), "after your function returned"),
+    (wrapping, "after your function returned"),
+    (hooking(first, always=True), "under `finally`"),
+    (hiding, "your function hid it"),
+    (other_error, "your function hid it"),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), NOT_THE_INPUT)
+def test_1f_names_the_mistake(answer, message, says):
+    printed = says("1f", answer)
+    assert printed.startswith("✗ 1f not yet: ")
+    assert message in printed
+
+
+def test_every_mistake_of_1e_was_made_above():
+    said = [message for _, message in NOT_THE_INPUT]
+    assert all(any(words in message for words in said) for message in entry("1f").mistakes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (hooking(first, runs=3), "you called run() 3 times"),
+        (hooking(lambda inputs: inputs), "you returned a tuple"),
+        (hooking(lambda inputs: inputs[0].T), "you returned a tensor of shape (4, 3), and it is not"),
+        (lambda module, run: module.no_such_thing, "your function raised AttributeError when given a Mixer, a"),
+        (lambda module, run: [][0], "list index out of range (It had not called run() before that.)"),
+        (hooking(lambda: None), "your function raised TypeError"),
+        (lambda module, run: run() and None, "Does it end with `return`?"),
+        ("hook", "the exercise asks for a function"),
+    ],
+)
+def test_1f_shows_what_an_answer_did(answer, message, says):
+    printed = says("1f", answer)
+    assert printed.startswith("✗ 1f not yet: ")
+    assert message in printed
+
+
+def test_1f_leaves_the_notebooks_random_numbers_alone(says):
+    before = torch.get_rng_state()
+    says("1f", by_pre_hook)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# 1g
 
 
 @pytest.fixture
@@ -393,33 +369,40 @@ GIRL = "Once upon a time there was a little girl who lived with her grandmother,
 @pytest.mark.parametrize(
     "text", [GIRL + " electric.", "He put his hands in his pockets and looked at her with his eyes full of bishops."]
 )
-def test_1f_takes_right_answers(text, reader, says):
-    printed = says("1f", text, **reader)
-    assert printed.startswith("✓ 1f passed")
-    assert "even guessing costs 9.01" in printed
+def test_1g_takes_right_answers(text, reader, says):
+    printed = says("1g", text, **reader)
+    assert printed.startswith("✓ 1g passed: the most surprising token, '·")
+    assert "where uniform guessing costs 9.01; the mean of the text is" in printed
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("The bishop ran.", "it should have 12 or more"),
-        (GIRL + " girl.", "must have ruled the token out"),
-        ("Once upon a time there was a little girl who lived with her of", "Almost."),
-        ("Bishops potatoes electric Congress quickly of of the bananas seven wherefore the Japan", "hard all over"),
-        ("", "cannot be read"),
-        ("word " * 200, "Shorten the text"),
-        ("a", "a single token"),
-        ("The bishop", "it should have 12 or more"),
-        (["a list"], "a text in quotes"),
-    ],
-)
-def test_1f_names_the_mistake(text, message, reader, says):
-    printed = says("1f", text, **reader)
-    assert printed.startswith("✗ 1f not yet: ")
+EASY_OR_HARD = [
+    ("The bishop ran.", "It should have 12 or more"),
+    (GIRL + " girl.", "nearly sure that it would not come"),
+    ("Once upon a time there was a little girl who lived with her of", "You are near"),
+    (
+        "Bishops potatoes electric Congress quickly of of the bananas seven wherefore the Japan",
+        "text is hard",
+    ),
+    ("", "cannot be read"),
+    ("word " * 200, "Shorten the text"),
+    ("a", "a single token"),
+    (["a list"], "a text in quotes"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), EASY_OR_HARD)
+def test_1g_names_the_mistake(text, message, reader, says):
+    printed = says("1g", text, **reader)
+    assert printed.startswith("✗ 1g not yet: ")
     assert message in printed
 
 
-# 1g
+def test_every_mistake_of_1f_was_made_above():
+    said = [message for _, message in EASY_OR_HARD]
+    assert all(any(words in message for words in said) for message in entry("1g").mistakes)
+
+
+# 1h
 
 FRAMES = [
     ("The {} sat by the fire. The girl was fond of the cat", "cat", "dog"),
@@ -452,69 +435,77 @@ def average(measured, value):
 
 
 @pytest.mark.parametrize("change", [float, lambda gain: round(gain, 2), torch.tensor, lambda gain: [gain]])
-def test_1g_takes_right_answers(change, measured, reader, says):
-    printed = says("1g", {"pairs": PAIRS, "gain": change(average(measured, last))}, **reader)
-    assert printed.startswith("✓ 1g passed: 4 pairs")
+def test_1h_takes_right_answers(change, measured, reader, says):
+    printed = says("1h", {"pairs": PAIRS, "gain": change(average(measured, last))}, **reader)
+    assert printed.startswith("✓ 1h passed: you have 4 controlled pairs")
     assert "above 0 in 3 of 4" in printed
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (lambda measured: -average(measured, last), "the sign is turned"),
-        (lambda measured: 4 * average(measured, last), "the sum over pairs"),
-        (lambda measured: average(measured, last) / math.log(2), "in bits"),
-        (lambda measured: average(measured, lambda read: read[0].mean()), "whole texts' mean losses"),
-        (
-            lambda measured: average(measured, lambda read: -read[1][-1].log_softmax(-1)[read[2][-1]]),
-            "about the token after it",
-        ),
-        (lambda measured: average(measured, lambda read: -(-read[0][-1]).exp()), "difference of probabilities"),
-        (lambda measured: 99.0, "begin there"),
-        (lambda measured: math.nan, "begin there"),
-        (lambda measured: [1.0, 2.0], "should be one number"),
-        (lambda measured: "much", "should be a number"),
-        (lambda measured: None, "'gain' is still None"),
-    ],
-)
-def test_1g_names_what_is_wrong_with_the_gain(wrong, message, measured, reader, says):
-    printed = says("1g", {"pairs": PAIRS, "gain": wrong(measured)}, **reader)
-    assert printed.startswith("✗ 1g not yet: ")
+NOT_THE_GAIN = [
+    (lambda measured: -average(measured, last), "the wrong way round"),
+    (lambda measured: 4 * average(measured, last), "the sum over pairs"),
+    (lambda measured: average(measured, last) / math.log(2), "in bits"),
+    (lambda measured: average(measured, lambda read: read[0].mean()), "mean losses of the whole texts"),
+    (
+        lambda measured: average(measured, lambda read: -read[1][-1].log_softmax(-1)[read[2][-1]]),
+        "those predict the token after it",
+    ),
+    (lambda measured: average(measured, lambda read: -(-read[0][-1]).exp()), "difference of probabilities"),
+    (lambda measured: 99.0, "find out first why"),
+    (lambda measured: math.nan, "find out first why"),
+    (lambda measured: [1.0, 2.0], "should be one number"),
+    (lambda measured: "much", "should be a number"),
+    (lambda measured: None, "'gain' is still None"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), NOT_THE_GAIN)
+def test_1h_names_what_is_wrong_with_the_gain(wrong, message, measured, reader, says):
+    printed = says("1h", {"pairs": PAIRS, "gain": wrong(measured)}, **reader)
+    assert printed.startswith("✗ 1h not yet: ")
     assert message in printed
+
+
+def test_every_mistake_of_1g_was_made_above():
+    said = [message for _, message in NOT_THE_GAIN]
+    assert all(any(words in message for words in said) for message in entry("1h").mistakes)
 
 
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ([("The cat saw the cat", "The elderly grandmother saw the cat")], "pair 1: the texts have"),
-        ([*PAIRS[:2], ("The cat saw the cat", "The cat saw the dog")], "pair 3: they end with '·cat' and '·dog'"),
+        ([("The cat saw the cat", "The elderly grandmother saw the cat")], "in pair 1, the texts have"),
+        (
+            [*PAIRS[:2], ("The cat saw the cat", "The cat saw the dog")],
+            "in pair 3, the texts end with '·cat' and '·dog'",
+        ),
         ([("The bird saw the cat", "The dog saw the cat")], "does not occur in it before"),
         ([("Cat and dog saw the cat", "Man and dog saw the cat")], "does not occur in it before"),
         ([PAIRS[0][::-1]], "does not occur in it before"),
-        ([("The cat saw the cat", "The cat saw the cat")], "occurs earlier in the second text, too"),
-        ([("The cat saw the cat", "The dog heard the cat")], "they differ at token 2, too ('·saw' and '·heard')"),
-        (PAIRS[:3], "3 different last tokens"),
-        (PAIRS[:3] + PAIRS[:3], "6 pairs with 3 different last tokens"),
+        ([("The cat saw the cat", "The cat saw the cat")], "occurs earlier in the second text too"),
+        ([("The cat saw the cat", "The dog heard the cat")], "the texts differ at token 2 too ('·saw' and '·heard')"),
+        (PAIRS[:3], "the number of different last tokens is 3"),
+        (PAIRS[:3] + PAIRS[:3], "your pairs is 6, and the number of different last tokens is 3"),
         ([("The cat saw the cat", "")], "cannot be read"),
         (["The cat saw the cat"], "a list of pairs of texts"),
         ([("The cat saw the cat", 3)], "a list of pairs of texts"),
         ("The cat", "a list of pairs of texts"),
     ],
 )
-def test_1g_names_what_is_wrong_with_the_pairs(pairs, message, reader, says):
-    printed = says("1g", {"pairs": pairs, "gain": 1.0}, **reader)
-    assert printed.startswith("✗ 1g not yet: ")
+def test_1h_names_what_is_wrong_with_the_pairs(pairs, message, reader, says):
+    printed = says("1h", {"pairs": pairs, "gain": 1.0}, **reader)
+    assert printed.startswith("✗ 1h not yet: ")
     assert message in printed
 
 
-def test_1g_wants_pairs_and_gain(reader, says):
-    assert "the answer is {'pairs'" in says("1g", {"pairs": PAIRS}, **reader)
-    assert "the answer is {'pairs'" in says("1g", 1.2, **reader)
+def test_1h_wants_pairs_and_gain(reader, says):
+    assert "the answer is a dictionary, {'pairs'" in says("1h", {"pairs": PAIRS}, **reader)
+    assert "the answer is a dictionary, {'pairs'" in says("1h", 1.2, **reader)
 
 
 def test_other_models_get_a_verdict_too(folders, says):
     for model, tokenizer in [load_model(folders["llama"]), load_model("storybook", untrained=True)]:
         reader = {"model": model, "tokenizer": tokenizer}
-        assert "1f not yet" in says("1f", GIRL, **reader)
+        assert "1g not yet" in says("1g", GIRL, **reader)
         gain = average([[read_text(text, model, tokenizer) for text in pair] for pair in PAIRS], last)
-        assert says("1g", {"pairs": PAIRS, "gain": gain}, **reader).startswith("✓ 1g passed")
+        assert says("1h", {"pairs": PAIRS, "gain": gain}, **reader).startswith("✓ 1h passed")

@@ -205,6 +205,18 @@ def test_a_bridge_shows_the_attention_of_the_model_inside(family):
         close(on_bridge[2], on_model[2])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_head_works_with_gives_its_pattern_and_its_z(family):
+    """GPT-Neo's second layer sees four tokens only, so the text has four."""
+    model, tokens = bridge(family), torch.tensor([[5, 6, 7, 8]])
+    _, cache = model.run_with_cache(tokens)
+    for layer, head in [(0, 0), (1, 3)]:
+        q, k, v, scale = hooks.head_inputs(model, tokens, layer, head)
+        scores = (q @ k.T / scale).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
+        close(scores.softmax(-1), cache["pattern", layer][0, head])
+        close(scores.softmax(-1) @ v, cache["z", layer][0, :, head])
+
+
 def test_a_bridge_shows_what_its_other_hooks_have_changed():
     model = bridge("gpt2")
 

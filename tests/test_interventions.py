@@ -9,19 +9,32 @@ from hypothesis import strategies as st
 from properties import cases, seeded
 from tiny import CONTEXT, FAMILIES, HEADS, LAYERS, VOCABULARY, WIDTH, alone, bridge, fresh, tiny, tokenizer
 
-from interp_helpers import ArgumentError, Batch, ModelError, interventions, repeated_random_tokens
+from interp_helpers import (
+    ArgumentError,
+    Batch,
+    ModelError,
+    interventions,
+    load_bridge,
+    passages,
+    repeated_random_tokens,
+    token_batches,
+)
+from interp_helpers.attention import survey
 from interp_helpers.hooks import layout, record_inputs
 from interp_helpers.interventions import (
     head_z,
     logit_difference,
+    matching_factor,
     mean_z,
     patch_heads,
     patch_stream,
+    permute_queries,
     residual_streams,
     second_copy_drop,
     sweep_heads,
     sweep_stream,
     text_loss,
+    token_losses,
 )
 
 EVERY = [(layer, head) for layer in range(LAYERS) for head in range(HEADS)]
@@ -83,13 +96,18 @@ def test_loss_is_that_of_each_text_alone(family, rows, noise):
     batch = Batch.from_rows(rows)
     padding = torch.randint(VOCABULARY, batch.tokens.shape, generator=noise)
     batch = Batch(batch.tokens.where(batch.mask, padding), batch.mask)
-    wanted = torch.stack([losses(family, row).mean() for row in rows])
+    wanted = [losses(family, row) for row in rows]
     for model in (tiny(family), bridge(family)):
-        close(text_loss(model, batch), wanted)
+        close(text_loss(model, batch), torch.stack([loss.mean() for loss in wanted]))
+        of_tokens = token_losses(model, batch)
+        assert torch.equal(of_tokens.isnan(), ~batch.mask[:, 1:])
+        for found, loss in zip(of_tokens, wanted):
+            close(found[: len(loss)], loss)
 
 
 def test_a_text_of_one_token_has_no_loss():
     assert text_loss(tiny("gpt2"), Batch.from_rows([[5, 6], [7]])).isnan().tolist() == [False, True]
+    assert token_losses(tiny("gpt2"), Batch.from_rows([[7]])).shape == (1, 0)
 
 
 @cases(
@@ -323,7 +341,10 @@ def test_nan_is_refused():
             replace()
 
 
-@pytest.mark.parametrize("read", [head_z, residual_streams, lambda model, _: patch_heads(model, [(0, 0)])])
+@pytest.mark.parametrize(
+    "read",
+    [head_z, residual_streams, lambda model, _: patch_heads(model, [(0, 0)]), lambda model, _: permute_queries(model)],
+)
 def test_a_model_that_is_no_bridge_is_refused_in_a_sentence(read):
     with pytest.raises(ModelError, match="need a bridge, as load_bridge gives it; got a GPT2LMHeadModel"):
         read(tiny("gpt2"), TOKENS)
@@ -333,6 +354,73 @@ def test_a_model_that_is_no_bridge_is_refused_in_a_sentence(read):
 def test_ids_that_the_model_lacks_or_too_many_are_refused(right):
     with pytest.raises((ArgumentError, RuntimeError)):
         logit_difference(tiny("gpt2"), TOKENS.repeat(2, 1), right, 3)
+
+
+# Permuted queries
+
+
+def queries(bridge, hooks=()):
+    """Those of layer 0, before which nothing differs: `(batch, position, head, d_head)`."""
+    seen = []
+    logits(bridge, hooks=[*hooks, ("blocks.0.attn.hook_q", lambda queries, hook: seen.append(queries))])
+    return seen[0]
+
+
+def test_the_order_that_the_queries_have_changes_nothing(any_bridge, monkeypatch):
+    before, cfg = logits(any_bridge), any_bridge.cfg
+    same = torch.arange(cfg.d_head).expand(cfg.n_layers, cfg.n_heads, -1)
+    monkeypatch.setattr(interventions, "_orders", lambda bridge, seed: same)
+    assert torch.equal(logits(any_bridge, hooks=permute_queries(any_bridge)), before)
+    assert not torch.allclose(logits(any_bridge, hooks=permute_queries(any_bridge, 2.0)), before, atol=1e-3)
+
+
+def test_permuted_queries_have_the_same_numbers_in_another_order(any_bridge):
+    before, permuted = queries(any_bridge), queries(any_bridge, permute_queries(any_bridge, seed=1))
+    assert not torch.allclose(before, permuted, atol=1e-3)
+    assert torch.equal(before.sort(-1).values, permuted.sort(-1).values)
+    close(before.norm(dim=-1), permuted.norm(dim=-1))
+    assert torch.equal(queries(any_bridge, permute_queries(any_bridge, 3.0, seed=1)), permuted * 3)
+    assert torch.equal(queries(any_bridge, permute_queries(any_bridge, seed=1)), permuted), "the seed decides"
+    assert not torch.equal(queries(any_bridge, permute_queries(any_bridge, seed=2)), permuted)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_permuted_queries_are_those_of_a_model_with_permuted_weights(family):
+    edited, hooks = fresh(family), permute_queries(bridge(family), 1.7, seed=3)
+    orders = interventions._orders(bridge(family), seed=3)
+    with torch.no_grad():
+        for attention, of_layer in zip(layout(edited).attentions, orders):
+            columns = (of_layer + torch.arange(HEADS)[:, None] * of_layer.shape[1]).flatten()
+            if family == "gpt2":
+                for part in (attention.c_attn.weight, attention.c_attn.bias):
+                    part[..., :WIDTH] = part[..., columns] * 1.7
+            else:
+                attention.q_proj.weight.copy_(attention.q_proj.weight[columns] * 1.7)
+        close(logits(bridge(family), hooks=hooks), edited(TOKENS).logits)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_factor_that_gives_a_certain_entropy(family):
+    def share(factor):
+        with bridge(family).hooks(fwd_hooks=permute_queries(bridge(family), factor, seed=1)):
+            return survey(bridge(family), [TOKENS])["entropy_share"].mean().item()
+
+    wanted = (share(0.2) + share(3)) / 2
+    factor = matching_factor(bridge(family), [TOKENS], wanted, seed=1)
+    assert 0.2 < factor < 3
+    assert share(factor) == pytest.approx(wanted, abs=0.005)
+    with pytest.raises(ArgumentError, match=r"No factor from 1/16 to 256 gives an entropy share of 1\.5"):
+        matching_factor(bridge(family), [TOKENS], 1.5)
+
+
+def test_heads_with_permuted_queries_have_lost_what_they_looked_for():
+    model, its_tokenizer = load_bridge("storybook", device="cpu")
+    batches = token_batches(its_tokenizer, passages()[:8])
+    before = survey(model, batches)["previous_token"].max()
+    with model.hooks(fwd_hooks=permute_queries(model, 3.3)):
+        after = survey(model, batches)["previous_token"].max()
+    assert before > 0.95
+    assert after < 0.5
 
 
 # Sweeps
@@ -371,7 +459,7 @@ def test_heads_of_a_sweep_may_come_one_by_one():
 
 def test_metrics_carry_no_gradients():
     model = tiny("gpt2")
-    metrics = text_loss(model, TOKENS), logit_difference(model, TOKENS, 3, 4)
+    metrics = text_loss(model, TOKENS), token_losses(model, TOKENS), logit_difference(model, TOKENS, 3, 4)
     assert not any(metric.requires_grad for metric in metrics)
 
 

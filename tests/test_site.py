@@ -39,7 +39,10 @@ DRAWN = """[...document.querySelectorAll("[data-view]")].every((view) => {
   const painted = (canvas) => canvas.width && canvas.height &&
     canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value);
   const all = [...view.querySelectorAll("canvas")];
-  return view.textContent.includes("Head Selector") && all.length > 1 && all.every(painted);
+  if (view.dataset.view.startsWith("attention-"))
+    return view.textContent.includes("Head Selector") && all.length > 1 && all.every(painted);
+  // Text is there before it is drawn, too, with its numbers as titles: what CircuitsVis draws has none.
+  return view.id && view.textContent && !view.querySelector("span[title]");
 })"""
 STYLE = "<style>* {transition: none !important; animation: none !important}</style>"
 STILL = f"document.head.insertAdjacentHTML('beforeend', '{STYLE}')"

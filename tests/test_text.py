@@ -3,6 +3,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from excerpts import excerpt, excerpts
 from hypothesis import strategies as st
 from properties import cases
 from tiny import VOCABULARY, tokenizer
@@ -12,6 +13,7 @@ from interp_helpers import (
     ArgumentError,
     Batch,
     TextError,
+    book_excerpts,
     encode,
     encode_pair,
     load_sentences,
@@ -24,6 +26,7 @@ from interp_helpers import (
     token_batches,
     token_labels,
 )
+from interp_helpers.hub import STORYBOOK
 
 words = st.text(min_size=1, max_size=12).filter(str.strip)  # any letters of any script, no surrogates
 ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
@@ -292,6 +295,39 @@ def test_passages_are_all_different_and_fit_the_bundled_model(storybook):
     texts = passages()
     assert len(set(texts)) == 64
     assert all(len(encode(storybook[1], text, context=128)[0]) > 0 for text in texts)
+
+
+def test_excerpts_are_from_all_held_out_books_and_fill_the_context_of_the_bundled_model(storybook):
+    table, card = book_excerpts(), (STORYBOOK / "README.md").read_text(encoding="utf-8")
+    assert table.columns.tolist() == ["book", "text"]
+    assert table["text"].is_unique
+    assert table["book"].value_counts().min() >= 8
+    held_out = card.partition("## Books held out")[2]
+    assert held_out.count("\n- ") == table["book"].nunique()
+    assert all(f"\n- {book} (" in held_out for book in table["book"])
+    assert {encode(storybook[1], text, context=128).shape for text in table["text"]} == {(1, 128)}
+
+
+def test_excerpts_are_spaced_evenly_over_books():
+    """A made-up corpus, in which every paragraph tells its number."""
+    long, short = ("\n\n".join(f"{1000 + i} is its number." for i in range(number)) for number in (4000, 500))
+    books = [{"title": "long", "text": long}, {"title": "short", "text": short}]
+    table = excerpts(books, tokenizer().backend_tokenizer, number=20, size=8, least=4)
+    assert table["book"].tolist() == ["long"] * 16 + ["short"] * 4, "18 and 2 without a least number"
+    assert {len(encode(tokenizer(), text)[0]) for text in table["text"]} == {8}
+    numbers = [int(text.split()[0]) for text in table["text"]]
+    for place, number in enumerate(numbers[:16]):
+        assert number == pytest.approx(1000 + (0.03 + 0.94 * place / 16) * 4000, abs=2)
+    for place, number in enumerate(numbers[16:]):
+        assert number == pytest.approx(1000 + (0.03 + 0.94 * place / 4) * 500, abs=2)
+
+
+def test_an_excerpt_does_not_end_inside_a_character():
+    """The letter ï is two tokens of the bundled model."""
+    text = "Before.\n\nï is a letter.\n\nThree four."
+    assert tokenizer().decode(encode(tokenizer(), text[9:])[0, :1]) == "�"
+    assert excerpt(text, 0, tokenizer().backend_tokenizer, 1) == "Th"
+    assert excerpt(text, 0, tokenizer().backend_tokenizer, 2) == "ï"
 
 
 def test_the_bundled_reviews_are_balanced_and_all_different():

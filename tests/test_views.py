@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import zlib
+from html import unescape
+from html.parser import HTMLParser
 from importlib import resources
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from interp_helpers import ArgumentError
-from interp_helpers.views import attention_view, views_loader
+from interp_helpers.views import attention_view, prediction_view, token_view, views_loader
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = ['"', "'", "</script><b>", "<!--", "\n", "\\", "😀", "\u2028", "`${1}`", "&lt;"]
@@ -29,8 +31,51 @@ def words(count):
 
 def sent(view):
     """What a view hands to the page: (name of its card, its data)."""
-    name, data = re.search(r'\}\)\("([^"]+)", (\{.*\})\)</script>$', view.data).groups()
+    name, data = re.search(r'\}\)\("([^"]+)", "\w+", (\{.*\})\)</script>$', view.data).groups()
     return name, json.loads(data)
+
+
+class Card(HTMLParser):
+    """What a view shows without JavaScript: its spans, as [text, colour, title], and the names of all its tags."""
+
+    def __init__(self, view):
+        super().__init__()
+        self.spans, self.tags = [], []
+        self.feed(view.data.partition("\n<style>")[0])
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "span":
+            given = dict(attributes)
+            self.spans.append(["", re.fullmatch(r"background-color:(#[0-9a-f]{6})", given["style"])[1], given["title"]])
+
+    def handle_data(self, data):
+        if self.tags[-1] == "span":
+            self.spans[-1][0] += data
+
+    def column(self, name):
+        return [each[("text", "colour", "title").index(name)] for each in self.spans]
+
+
+class Words:
+    """A tokenizer as far as labels need one: each id is a word."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def decode(self, tokens, **settings):
+        return self.words[tokens[0]]
+
+    def convert_ids_to_tokens(self, token):
+        return self.words[token]
+
+
+def luminance(colour):
+    """WCAG 2's relative luminance of a colour such as #56b4e9."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def rebuilt(data):
@@ -44,6 +89,8 @@ def rebuilt(data):
 def test_a_view_is_small():
     assert len(attention_view(words(32), causal(8, 32)).data.encode()) < 20_000
     assert len(attention_view(words(32), torch.ones(8, 32, 32).tril() / torch.arange(1, 33)[:, None]).data) < 20_000
+    assert len(attention_view(words(14), causal(48, 14)).data) < 30_000
+    assert len(token_view(words(100), torch.randn(100)).data) < 15_000
 
 
 def test_a_view_is_the_same_every_time():
@@ -76,8 +123,12 @@ def test_no_token_ends_the_script():
     view = attention_view(NASTY, causal(1, len(NASTY)))
     assert sent(view)[1]["tokens"] == NASTY
     assert view.data.isascii()
-    markup = [tag for tag in ("<script", "</script", "<!--", "<div", "</div", "<b") for _ in re.findall(tag, view.data)]
-    assert markup == ["<script", "</script", "<div", "</div"]
+    assert outside_of_text(view) == ["<div", "</div", "<style", "</style", "<script", "</script"]
+
+
+def outside_of_text(view):
+    """All that a browser takes for the begin of a tag or a comment, but for the coloured text."""
+    return re.findall("</?[a-z]+|<!", re.sub("</?span[^>]*>|<wbr>", "", view.data))
 
 
 def test_a_view_says_what_to_do_until_it_is_drawn():
@@ -90,12 +141,16 @@ def test_nothing_asks_the_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    view = attention_view(words(4), causal(2, 4))._repr_html_()
+    views = [
+        attention_view(words(4), causal(2, 4)),
+        token_view(words(4), torch.arange(4.0)),
+        prediction_view(Words(words(3)), torch.tensor([0, 1, 2]), torch.eye(3), top_k=2),
+    ]
     page = re.sub('"[A-Za-z0-9+/=]{1000,}"', "", views_loader()._repr_html_())  # without the bundle
-    for html in (view, page):
+    for html in (*[view._repr_html_() for view in views], page):
         assert "http" not in html
         assert "//" not in html
-        assert "import" not in html
+        assert not re.search(r"\bimport\b", html)
         assert "src=" not in html
 
 
@@ -122,6 +177,168 @@ def test_the_loader_carries_the_installed_bundle():
 def test_another_shape_and_nan_are_refused(tokens, change, message):
     with pytest.raises(ArgumentError, match=message):
         attention_view(tokens, change(causal(2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ["L0H0"]}, "There are 1 names for 2 heads"),
+        ({"focus": 2}, "focus is 2, but the heads are numbered from 0 to 1"),
+        ({"focus": -1}, "focus is -1, but the heads are numbered from 0 to 1"),
+    ],
+)
+def test_names_and_focus_that_fit_no_head_are_refused(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        attention_view(words(4), causal(2, 4), **options)
+
+
+def test_names_and_focus_reach_the_page():
+    data = sent(attention_view(words(4), causal(2, 4), ["L4H3", "<b>"], focus=1))[1]
+    assert (data["attentionHeadNames"], data["focus"]) == (["L4H3", "<b>"], 1)
+    data = sent(attention_view(words(4), causal(2, 4)))[1]
+    assert (data["attentionHeadNames"], data["focus"]) == (["H0", "H1"], None)
+
+
+def test_a_text_is_coloured_by_its_values_with_and_without_javascript():
+    view = token_view(["Once", "·upon", "·a"], torch.tensor([0.0, 2.00049, -1.0]))
+    assert sent(view)[1] == {
+        "tokens": ["Once", "·upon", "·a"],
+        "values": [0.0, 2.0, -1.0],
+        "minValue": -2.0,
+        "maxValue": 2.0,
+        "positiveColor": "#56b4e9",
+        "negativeColor": "#e69f00",
+    }
+    # The last one is half way from white to orange: (255 + 230) / 2, (255 + 159) / 2, (255 + 0) / 2.
+    assert Card(view).spans == [["Once", "#ffffff", "0.0"], ["·upon", "#56b4e9", "2.0"], ["·a", "#f2cf80", "-1.0"]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "colours"),
+    [
+        ((0, 4), ["#e69f00", "#ffffff", "#aadaf4", "#56b4e9"]),  # nothing is below 0 on this scale: the full colour
+        ((-4, 0), ["#f2cf80", "#ffffff", "#56b4e9", "#56b4e9"]),
+        ((-2.0, 1.0), ["#e69f00", "#ffffff", "#56b4e9", "#56b4e9"]),
+    ],
+)
+def test_limits_set_where_the_colours_are_full(limits, colours):
+    view = token_view(words(4), torch.tensor([-2.0, 0.0, 2.0, 5.0]), limits)
+    assert Card(view).column("colour") == colours
+    np.testing.assert_allclose([sent(view)[1]["minValue"], sent(view)[1]["maxValue"]], limits, atol=1e-8)
+    assert sent(view)[1]["minValue"] < 0 < sent(view)[1]["maxValue"], "CircuitsVis divides by both"
+
+
+def test_a_text_of_zeros_is_white():
+    view = token_view(words(2), torch.zeros(2))
+    assert Card(view).column("colour") == ["#ffffff", "#ffffff"]
+    assert sent(view)[1]["minValue"] < 0 < sent(view)[1]["maxValue"]
+
+
+@pytest.mark.parametrize("limits", [(1, 2), (-2, -1), (0, 0), (1, -1)])
+def test_limits_without_zero_between_them_are_refused(limits):
+    with pytest.raises(ArgumentError, match="0 between them"):
+        token_view(words(2), torch.ones(2), limits)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.ones(3), "There are 2 tokens, but 3 values"),
+        (torch.ones(1, 2), r"values must be .*token.*f32\[1,2\]"),
+        (torch.tensor([1, torch.nan]), "values holds NaN or infinity"),
+    ],
+)
+def test_values_of_another_shape_and_nan_are_refused(values, message):
+    with pytest.raises(ArgumentError, match=message):
+        token_view(words(2), values)
+
+
+def test_black_is_readable_on_every_colour():
+    """WCAG 2 asks for a contrast of 4.5 at least, and of 7 for its highest grade."""
+    signed = token_view(words(41), torch.linspace(-1, 1, 41))
+    sure = prediction_view(Words(words(3)), torch.tensor([0, 0]), torch.tensor([[90.0, 0, 0], [0, 0, 0]]), top_k=1)
+    for view in (signed, sure):
+        assert min((luminance(colour) + 0.05) / 0.05 for colour in Card(view).column("colour")) > 7
+    assert Card(sure).column("colour") == ["#ffffff", "#ff6666"]
+
+
+def test_predictions_by_hand():
+    """Three tokens of three words: at 0 all are equally probable, at 1 the next token is 6 in 10."""
+    tokens = torch.tensor([2, 1, 0])
+    probabilities = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [0.6, 0.1, 0.3], [0.01, 0.01, 0.98]])
+    view = prediction_view(Words(["a", " b", "c\n"]), tokens, probabilities.log() + 5, top_k=2)
+    assert sent(view)[1] == {
+        "prompt": ["c↵", "·b", "a"],
+        "topKLogProbs": [[-1.099, -1.099], [-0.511, -1.204]],
+        "topKTokens": [["a", "·b"], ["a", "c↵"]],
+        "correctTokenRank": [1, 0],
+        "correctTokenLogProb": [-1.099, -0.511],
+    }
+    # -1.0986 and -0.5108 nats are 0.7803 and 0.8978 of the way from white, at -5 nats, to (255, 102, 102), at 0.
+    assert Card(view).spans == [
+        ["c↵", "#ffffff", ""],
+        ["·b", "#ff8888", "33.33%, most probable: a 33.33%"],
+        ["a", "#ff7676", "60.00%, most probable: a 60.00%"],
+    ]
+
+
+def test_predictions_are_those_of_the_function_of_circuitsvis(monkeypatch, storybook):
+    from circuitsvis import logits as theirs
+
+    model, tokenizer = storybook
+    tokens = torch.tensor(tokenizer("The king gave the old dog a bone.")["input_ids"])
+    logits = model(tokens[None]).logits[0].detach()
+    monkeypatch.setattr(theirs, "render", lambda component, **props: (component, props))
+    name, props = theirs.token_log_probs(tokens, logits.log_softmax(-1), lambda token: tokenizer.decode([token]), 10)
+    view = prediction_view(tokenizer, tokens, logits)
+    data = sent(view)[1]
+    assert f'"{name}", {{' in view.data
+    assert set(data) == set(props)
+    assert data["correctTokenRank"] == props["correctTokenRank"].tolist()
+    assert [each.replace("·", " ") for each in data["prompt"]] == props["prompt"]
+    assert [[each.replace("·", " ") for each in row] for row in data["topKTokens"]] == props["topKTokens"]
+    for each in ("topKLogProbs", "correctTokenLogProb"):
+        np.testing.assert_allclose(data[each], props[each], rtol=0, atol=0.00051)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "logits", "top_k", "message"),
+    [
+        ([0], torch.zeros(1, 3), 1, "no second token"),
+        ([0, 1], torch.zeros(3, 3), 1, r"logits must be .*position vocabulary.*f32\[3,3\]"),
+        ([0, 1], torch.full((2, 3), torch.nan), 1, "logits holds NaN or infinity"),
+        ([0, 1], torch.zeros(2, 3), 0, "top_k is 0; choose a number from 1 to 3"),
+        ([0, 1], torch.zeros(2, 3), 4, "top_k is 4; choose a number from 1 to 3"),
+    ],
+)
+def test_predictions_of_another_shape_are_refused(tokens, logits, top_k, message):
+    with pytest.raises(ArgumentError, match=message):
+        prediction_view(Words(words(3)), torch.tensor(tokens), logits, top_k)
+
+
+def nasty_views():
+    """Both views of a text of nasty tokens, with what its labels are."""
+    count = len(NASTY)
+    return [
+        (token_view(NASTY, torch.arange(float(count))), NASTY),
+        (
+            prediction_view(Words(NASTY), torch.arange(count), torch.eye(count), top_k=count),
+            [token.replace("\n", "↵") for token in NASTY],
+        ),
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_token_of_a_text_becomes_markup(number):
+    view, labels = nasty_views()[number]
+    assert view.data == nasty_views()[number][0].data, "the same every time"
+    assert Card(view).column("text") == labels
+    assert set(Card(view).tags) == {"div", "span", "wbr"}
+    assert outside_of_text(view) == ["<div", "</div", "<style", "</style", "<script", "</script"]
+    data = sent(view)[1]
+    for tokens in (data.get("tokens") or data["prompt"], *data.get("topKTokens", [])):
+        assert sorted(token.replace("\u2060", "") for token in tokens) == sorted(labels)
+        assert not re.search("[<&][^\u2060]", "".join(tokens)), "CircuitsVis takes it for HTML"
 
 
 def dom(html, folder):
@@ -164,6 +381,30 @@ def test_views_of_an_exported_page_are_drawn(tmp_path):
     assert page.count("Head Selector") == 3
     assert page.count("<canvas") == 4 + 4 + 3, "every head small, one of them large"
     assert "views_loader()" not in page, "no card still asks for the loader"
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("focus", [None, 0, 2])
+def test_a_view_opens_with_the_head_in_focus(focus, tmp_path):
+    view = attention_view(words(6), causal(3, 6), ["L1H0", "L1H1", "L2H0"], focus)
+    page = dom(exported([view, views_loader()]), tmp_path)
+    assert re.findall(r"(\w+) Zoomed", page) == ["L2H0" if focus == 2 else "L1H0"]
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_coloured_texts_are_drawn(tmp_path):
+    """By CircuitsVis, which leaves out the first token of predictions, in place of the text that stood there."""
+    views = nasty_views()
+    page = dom(exported([*[view for view, _ in views], views_loader()]), tmp_path)
+    for (view, labels), skipped in zip(views, (0, 1)):
+        card = page.partition(f'data-view="{sent(view)[0]}"')[2].partition("<style>")[0]
+        drawn = re.findall(r'<span style="display: inline-block;.*?>(.*?)</span>', card, re.S)
+        # white space is shown as &nbsp;
+        shown = [re.sub(r"\s", "\xa0", unescape(token).replace("\u2060", "")) for token in drawn]
+        assert shown == [re.sub(r"\s", "\xa0", label) for label in labels[skipped:]]
+        assert "<wbr" not in card, "the text without JavaScript is gone"
 
 
 @pytest.mark.deep

@@ -78,12 +78,12 @@ def mark(notebook):
 
 
 def blank(notebook):
-    """A copy of a notebook with stubs for solutions, without rubrics and outputs; of the metadata, nbgrader's stays."""
+    """A copy of a notebook with stubs for solutions, without rubrics and outputs. nbgrader's marks and folds stay."""
     made = nbformat.from_dict(notebook)
     made.metadata.pop("stored_with", None)
     for cell in made.cells:
         cell.source = replace(replace(cell.source, SOLUTION, STUB), RUBRIC, None)
-        cell.metadata = {name: about for name, about in cell.metadata.items() if name == "nbgrader"}
+        cell.metadata = {name: about for name, about in cell.metadata.items() if name in ("nbgrader", "jupyter")}
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return made

@@ -147,19 +147,28 @@ def absolute(name):
 
 
 def clean(notebook):
-    """Keep tags only, mark exercises, and give every figure the alt text that the next markdown cell states."""
+    """Keep tags only, fold and mark cells, and give every figure the alt text that the next markdown cell states."""
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell, following in zip(notebook.cells, [*notebook.cells[1:], None]):
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = {"tags": tags} if tags else {}
+        if "hide-input" in tags and "BEGIN SOLUTION" not in cell.source:  # folded in JupyterLab as on the site
+            cell.metadata["jupyter"] = {"source_hidden": True}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in output.get("data", {}):
-                output.metadata = {"image/png": {"alt": alt_text(following)}} if alt_text(following) else {}
+                sizes = output.metadata.get("image/png", {})  # of figures with twice the pixels
+                output.metadata = {"image/png": {**sizes, "alt": alt_text(following)}} if alt_text(following) else {}
     mark(notebook)
 
 
 def alt_text(cell):
-    """The sentence after 'Figure:' in italics, at the start of a markdown cell; '' when there is none."""
-    found = re.match(r"\*Figure: (.+?)\*(\n\n|$)", cell.source, re.S) if cell else None
+    """What a figure shows, for readers who cannot see it; '' when the markdown cell that follows does not say so.
+
+    That cell begins with a caption in italics, '*Figure: ...*'. Where the caption only says what the axes are, and
+    leaves it to the reader to see what is there, the description stands in a comment, '<!-- alt: ... -->'.
+    """
+    caption = re.match(r"\*Figure: (.+?)\*(\n\n|$)", cell.source, re.S) if cell else None
+    found = caption and (re.search(r"<!-- alt: (.+?) -->", cell.source, re.S) or caption)
     return " ".join(found[1].split()) if found else ""

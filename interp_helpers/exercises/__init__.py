@@ -1,22 +1,22 @@
 """The exercises: whether an answer is right, and if not, what is wrong with it, in the subject's words.
 
-`check("2a", answer)` prints one line; `report(2)` lists what was attempted and passed in notebook 2. Both work in this
+`check("2b", answer)` prints one line; `report(2)` lists what was attempted and passed in notebook 2. Both work in this
 kernel alone: nothing is stored or sent.
 
 Every notebook has a module here, and an exercise is an entry in it. One that asks for a function looks like this:
 
     Exercise(
-        "2a",
-        "A score for the current token",
+        "2b",
+        "The keys that induction looks at",
         kind="Build",
-        difficulty=2,
-        points=2,
-        reference=diagonal_mean,                      # a right answer, as slow and plain as it may be
-        inputs=random_patterns,                       # generator -> tuples of arguments to try the answer on
+        difficulty=3,
+        points=3,
+        reference=_marking(_follows),                 # a right answer, as slow and plain as it may be
+        inputs=_letters,                              # generator -> tuples of arguments to try the answer on
         mistakes={
-            "you counted the first query, ...": lambda pattern: pattern.diagonal(dim1=-2, dim2=-1).mean(-1),
+            "your rows and columns are swapped: ...": _marking(lambda ids, q, k: _follows(ids, k, q)),
         },
-        praise="heads, batches and short texts, all by the same line.",
+        praise="your function is right for equal neighbours, for batches, ...",
     )
 
 `check` calls the answer and the reference on inputs that are drawn anew each time. Where the two differ, it looks for

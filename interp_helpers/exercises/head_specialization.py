@@ -4,49 +4,80 @@ from types import SimpleNamespace
 
 import torch
 
-from ..attention import MAJORITY, TARGETS, entropy_share, head_label, target_score
+from ..attention import MAJORITY, TARGETS, classify, entropy_share, head_label, target_score
 from ..errors import TextError
 from ..hooks import read, visit_attention
 from ..models import context_length, prepare
 from ..text import Batch, encode
 from .judging import Exercise, Wrong, as_tensor, choose, head_of, parts, random_pattern, require, shown, watched
 
-# 2a: a score for the current token. Answers: pattern (..., query, key) -> (...).
+# The keys of each kind of head, in a sentence.
+KEYS = {
+    "previous_token": "the previous token",
+    "first_token": "the first token",
+    "current_token": "the current token",
+    "duplicate_token": "earlier places of the same token",
+    "induction": "what followed earlier places of the same token",
+}
+
+# 2a: guess the head. Answers: {letter of a panel: one of TARGETS, or "none"}.
+
+# What a head of each kind draws into its pattern, where rows are queries and columns are keys.
+DRAWS = {
+    "previous_token": "a previous-token head draws a line just below the diagonal",
+    "first_token": "a first-token head draws one column at the left edge",
+    "current_token": "a current-token head draws the diagonal itself",
+    "duplicate_token": "a duplicate-token head marks earlier places of the same token, so that row and column have the "
+    "same label",
+    "induction": "an induction head marks what followed an earlier place of the same token, so that the column just to "
+    "the left has the same label as the row",
+}
 
 
-def _patterns(generator):
-    for shape in [(3, 3), (2, 4, 6, 6), (5, 2, 2)]:
-        yield (random_pattern(*shape, generator=generator),)
+def _named_panels(guess, *, patterns, tokens):
+    """What the first panel with a wrong name gives to each kind of key, or the last panel when all are right.
+
+    patterns: letter -> (query, key); tokens: (position,), the text of all of them.
+    """
+    names = [choose(each, [*DRAWS, "none"]) for each in parts(guess, patterns)]
+    targets = {name: target for name, make in TARGETS.items() if (target := make(tokens.cpu())).any()}
+    tops = {}
+    for (panel, pattern), said in zip(patterns.items(), names):
+        shares = {name: target_score(pattern.float().cpu(), target).item() for name, target in targets.items()}
+        top = tops[panel] = max(shares.values(), default=0.0)
+        # The kinds are measured over other queries, so that several can have over half: then each of them is right.
+        right = shares.get(said, 0.0) > MAJORITY if top > MAJORITY else said == "none"
+        if not right:
+            break
+    listed = ", ".join(f"{top:.2f} in {panel}" for panel, top in tops.items())
+    chosen = {"draws": DRAWS.get(said), "key": KEYS.get(said), "share": shares.get(said, 0.0)}
+    return SimpleNamespace(
+        right=right, panel=panel, said=said, possible=said in shares, top=top, listed=listed, **chosen
+    )
 
 
-def _diagonal(pattern):
-    return pattern.diagonal(dim1=-2, dim2=-1)
-
-
-CURRENT_TOKEN = Exercise(
+GUESS_THE_HEAD = Exercise(
     "2a",
-    "A score for the current token",
-    kind="Build",
-    difficulty=2,
-    points=2,
-    reference=lambda pattern: sum(pattern[..., i, i] for i in range(1, pattern.shape[-1])) / (pattern.shape[-1] - 1),
-    inputs=_patterns,
+    "Guess the head",
+    kind="Read",
+    difficulty=1,
+    points=1,
+    measure=_named_panels,
     mistakes={
-        "you counted the first query. It can look at itself only, so it gives 1 whatever the head does; leave it "
-        "out.": lambda pattern: _diagonal(pattern).mean(-1),
-        "that is the diagonal below the main one: attention to the token before.": lambda pattern: pattern.diagonal(
-            -1, -2, -1
-        ).mean(-1),
-        "you divided by all queries. The first does not count, so divide by one less.": lambda pattern: (
-            _diagonal(pattern)[..., 1:].sum(-1) / pattern.shape[-1]
+        "panel {panel} gives {top:.2f} of its attention to one of the five kinds of key. That is more than one half, "
+        "so the head has a name. Does it draw a line, a column, or marks that depend on the labels?": lambda facts: (
+            not facts.right and facts.said == "none"
         ),
-        "you took the diagonal of the first two axes. `diagonal` does that by itself; name query and key with "
-        "dim1=-2, dim2=-1.": lambda pattern: pattern.diagonal()[..., 1:].mean(-1),
-        "that is one number for all heads. Average over queries only: one number a head.": lambda pattern: _diagonal(
-            pattern
-        )[..., 1:].mean(),
+        "{draws}. But in this text no query has such a key, so panel {panel} must show something else.": lambda facts: (
+            not facts.right and not facts.possible
+        ),
+        "panel {panel} gives {share:.2f} of its attention to {key}. No other kind of key gets more, but a name needs "
+        "more than one half.": lambda facts: not facts.right and facts.share == facts.top,
+        "{draws}. Panel {panel} is different: where there is such a key, it gets {share:.2f} of the attention on "
+        "average.": lambda facts: not facts.right,
     },
-    praise="heads, batches and short texts, all by the same line.",
+    praise="every panel has the right name. The kind of key that gets most attention gets {listed}. These numbers "
+    "belong to one text, and on another text the same heads may look somewhere else.",
 )
 
 
@@ -97,22 +128,25 @@ INDUCTION_TARGET = Exercise(
         "your rows and columns are swapped: a row is a query, a column is a key.": _marking(
             lambda ids, q, k: _follows(ids, k, q)
         ),
-        "some of your targets lie after the query, where no head can look: the query's own occurrence, or a later one, "
-        "was counted as an earlier one.": _marking(lambda ids, q, k: k > 0 and ids[k - 1] == ids[q]),
-        "a query's own position was counted among the earlier occurrences; what comes after it lies in the "
+        "some of your targets lie after the query, where no head can look. You counted the query's own occurrence, or "
+        "a later one, as an earlier one.": _marking(lambda ids, q, k: k > 0 and ids[k - 1] == ids[q]),
+        "you counted the query's own position among the earlier occurrences, but what comes after it lies in the "
         "future.": _marking(lambda ids, q, k: 0 < k <= q + 1 and ids[k - 1] == ids[q]),
-        "one case is missing: in 'a a', what followed the first a is the second a, the query itself. A key may be the "
-        "query.": _marking(lambda ids, q, k: k < q and _follows(ids, q, k)),
-        "you marked what followed the latest occurrence only. All earlier ones count.": _marking(
+        "one case is missing: in 'a a', what followed the first a is the second a, which is the query itself. The key "
+        "may be the query.": _marking(lambda ids, q, k: k < q and _follows(ids, q, k)),
+        "you marked what followed the latest occurrence only. All earlier occurrences count.": _marking(
             lambda ids, q, k: _follows(ids, q, k) and ids[q] not in ids[k:q]
         ),
-        "you marked what followed the first occurrence only. All earlier ones count.": _marking(
+        "you marked what followed the first occurrence only. All earlier occurrences count.": _marking(
             lambda ids, q, k: _follows(ids, q, k) and ids[q] not in ids[: k - 1]
         ),
-        "you looked for the token that comes *next* among the earlier ones. The head has not seen it yet; it goes by "
-        "the token it stands on.": _marking(lambda ids, q, k: k <= q and q + 1 < len(ids) and ids[k] == ids[q + 1]),
+        "you looked for the token that comes *next* among the earlier ones. The head has not seen that token yet, so "
+        "it looks for the token at its own position.": _marking(
+            lambda ids, q, k: k <= q and q + 1 < len(ids) and ids[k] == ids[q + 1]
+        ),
     },
-    praise="neighbours that are alike, batches, and a single token that has no target at all.",
+    praise="your function is right for equal neighbours, for batches, and for a single token, which has no target at "
+    "all.",
 )
 
 
@@ -124,8 +158,8 @@ def _score_kept(prediction, before, after):
     kept = float(after) / float(before) if before else 1.0
     measured = "stays" if kept >= 0.9 else "weakens" if kept > 0.1 else "vanishes"
     case = (said, measured) if before >= 0.1 else "no induction"
-    change = f"{before:.3f} became {after:.3f}"
-    by_token = "it does find what followed an earlier occurrence, wherever that stands now."
+    change = f"the head's score of {before:.3f} became {after:.3f}"
+    by_token = "it finds what followed an earlier occurrence, wherever that stands now."
     return SimpleNamespace(said=said, measured=measured, case=case, change=change, by_token=by_token)
 
 
@@ -141,30 +175,32 @@ OTHER_ORDER = Exercise(
     points=2,
     measure=_score_kept,
     mistakes={
-        "{change}. No head of this model does induction: what could another order change?": lambda facts: (
+        "{change}. No head of this model does induction, so another order could not take it away.": lambda facts: (
             facts.case == "no induction" and facts.said != facts.measured
         ),
-        "{change}. In the same order more agrees than the one token: every answer lies equally far back, and the "
-        "tokens before agree too. The head made use of some of that.": _case("stays", "weakens"),
-        "{change}. A head that only counts positions back would keep next to nothing. This one keeps more: "
+        "{change}. In the same order, more than the one token agrees: the answer is always equally far back, and the "
+        "tokens before it agree too. The head used some of that.": _case("stays", "weakens"),
+        "{change}. A head that only counts positions back would keep almost nothing. This head keeps more, because "
         "{by_token}": _case("vanishes", "weakens"),
-        "{change}. The same distance and the tokens before were of no use to it: {by_token}": _case("weakens", "stays"),
-        "{change}. It does not count positions back: {by_token}": _case("vanishes", "stays"),
-        "{change}. It went by something that the order gave: the distance, or the tokens before.": _case(
+        "{change}. The head needs neither the equal distance nor the tokens before, because {by_token}": _case(
+            "weakens", "stays"
+        ),
+        "{change}. The head does not count positions back, because {by_token}": _case("vanishes", "stays"),
+        "{change}. The head used something that depends on the order: the distance, or the tokens before.": _case(
             "stays", "vanishes"
         ),
-        "{change}. It went by the order alone: by the distance, or by the tokens before.": _case("weakens", "vanishes"),
+        "{change}. The head used the order alone: the distance, or the tokens before.": _case("weakens", "vanishes"),
     },
     praise={
         "{change}. But no head of this model does induction, so there was nothing to lose.": lambda facts: (
             facts.case == "no induction"
         ),
-        "{change}. The head goes by the token, for it finds the answer at another distance; and it goes by more than "
-        "the token, for it is less sure. The order changed the distance and the tokens before at once, so this does "
-        "not say which of the two it misses.": _case("weakens", "weakens"),
-        "{change}. The head goes by the token: {by_token}": _case("stays", "stays"),
-        "{change}. High on repeated texts, and yet the head does not look for the token: it goes by the order. One "
-        "kind of text was too few to name it.": _case("vanishes", "vanishes"),
+        "{change}. The head uses the token, because it finds the answer at another distance. But it also uses more "
+        "than the token, because it is less sure. The order changed the distance and the tokens before at once, so "
+        "this does not say which of the two it misses.": _case("weakens", "weakens"),
+        "{change}. The head uses the token, because {by_token}": _case("stays", "stays"),
+        "{change}. The head scores high on repeated texts, but it does not look for the token: it uses the order. One "
+        "kind of text was not enough to name it.": _case("vanishes", "vanishes"),
     },
 )
 
@@ -232,35 +268,34 @@ TAKEN_FROM_FIRST = Exercise(
     reference=_slow_share,
     inputs=_padded_texts,
     mistakes={
-        "you averaged over padding too. Rows of padding hold numbers like all others, but no text: leave out the "
-        "queries for which the mask is False.": lambda p, v, mask: _shares(p, _norms(v))[..., 1:].mean(-1),
-        "you left padding out of the sum but divided by all queries. Divide by the number that count, text by "
-        "text.": lambda p, v, mask: (_shares(p, _norms(v)) * mask[:, None])[..., 1:].mean(-1),
-        "you counted the first query. It can look at itself only, so it takes all from the first token; leave it "
-        "out.": lambda p, v, mask: (_shares(p, _norms(v)) * mask[:, None]).sum(-1) / mask.sum(-1)[:, None],
-        "you divided by the number of tokens; the first does not count, so it is one less.": lambda p, v, mask: (
-            (_shares(p, _norms(v)) * mask[:, None])[..., 1:].sum(-1) / mask.sum(-1)[:, None]
-        ),
-        "that is weight times norm, not yet a share: divide by the sum over all keys of the row.": lambda p, v, mask: (
-            _mean((p * _norms(v)[:, :, None])[..., 0], mask)
-        ),
-        "that is attention alone. The norms are missing, or they went to queries, where they cancel: a value belongs "
-        "to the *key* that it is taken from.": lambda p, v, mask: _mean(p[..., 0], mask),
-        "you squared the norms. A value twice as long moves twice as much.": lambda p, v, mask: _mean(
-            _shares(p, _norms(v) ** 2), mask
-        ),
-        "you added up over queries before you divided. Every query has a share of its own; their mean is asked "
-        "for.": _sums_divided,
-        "that is one number a head. Every text has its own.": lambda p, v, mask: _slow_share(p, v, mask).mean(0),
-        "that is one number a text. Every head has its own.": lambda p, v, mask: _slow_share(p, v, mask).mean(1),
-        "the mask's texts were laid over the heads. The mask has no axis for heads: put one in, by `None`.": (
+        "you averaged over padding too. Rows of padding hold numbers like all other rows, but they are not text. Leave "
+        "out the queries for which the mask is False.": lambda p, v, mask: _shares(p, _norms(v))[..., 1:].mean(-1),
+        "you left padding out of the sum but divided by all queries. Divide by the number of queries that count, which "
+        "differs from text to text.": lambda p, v, mask: (_shares(p, _norms(v)) * mask[:, None])[..., 1:].mean(-1),
+        "you counted the first query. It can look only at itself, so it takes everything from the first token. Leave "
+        "it out.": lambda p, v, mask: (_shares(p, _norms(v)) * mask[:, None]).sum(-1) / mask.sum(-1)[:, None],
+        "you divided by the number of tokens. The first query does not count, so divide by one "
+        "less.": lambda p, v, mask: (_shares(p, _norms(v)) * mask[:, None])[..., 1:].sum(-1) / mask.sum(-1)[:, None],
+        "you computed weight times norm, which is not yet a share. Divide it by the sum over all keys of the "
+        "row.": lambda p, v, mask: _mean((p * _norms(v)[:, :, None])[..., 0], mask),
+        "your result is attention alone. Either the norms are missing, or you gave them to the queries, where they "
+        "cancel. A value belongs to the *key* that it is taken from.": lambda p, v, mask: _mean(p[..., 0], mask),
+        "you squared the norms. A value that is twice as long moves twice as much, not four "
+        "times.": lambda p, v, mask: _mean(_shares(p, _norms(v) ** 2), mask),
+        "you added up over queries before you divided. Every query has a share of its own, and the answer is the mean "
+        "of these shares.": _sums_divided,
+        "you returned one number for each head, but every text has numbers of its own. The shape is (text, "
+        "head).": lambda p, v, mask: _slow_share(p, v, mask).mean(0),
+        "you returned one number for each text, but every head has numbers of its own. The shape is (text, "
+        "head).": lambda p, v, mask: _slow_share(p, v, mask).mean(1),
+        "you matched the texts of the mask with the heads. The mask has no axis for heads, so add one with `None`.": (
             lambda p, v, mask: (_shares(p, _norms(v))[..., 1:] * mask[:, 1:]).sum(-1) / mask[:, 1:].sum(-1)
         ),
-        "you took the norm over keys. Each key has one value vector; its norm runs over d_head, the last axis.": (
+        "you took the norm over keys. Each key has one value vector, so take the norm over d_head, the last axis.": (
             lambda p, v, mask: _mean(_shares(p, v.norm(dim=-2)), mask)
         ),
     },
-    praise="on random patterns, and for every head of the model it agrees with the survey.",
+    praise="your function is right on random patterns, and for every head of the model it agrees with the survey.",
 )
 
 
@@ -297,27 +332,26 @@ INTERVAL = Exercise(
     reference=lambda attention, draws: _interval(attention.mean(1), 5 * draws),
     inputs=_unlike_texts,
     mistakes={
-        "every draw has the same mean, so your interval has no width. Draw with replacement: some texts come twice, "
-        "others not at all.": lambda attention, draws: _ends(attention.mean().repeat(draws)),
-        "too narrow: you drew single tokens. The tokens of one text are alike, so they are no independent samples, and "
-        "many of them do not make up for few texts. Draw whole texts.": lambda attention, draws: _interval(
-            attention.flatten(), draws
+        "every draw has the same mean, so your interval has no width. Draw with replacement, so that some texts come "
+        "twice and others not at all.": lambda attention, draws: _ends(attention.mean().repeat(draws)),
+        "your interval is too narrow, because you drew single tokens. The tokens of one text are alike, so they are "
+        "not independent samples, and many tokens do not make up for few texts. Draw whole "
+        "texts.": lambda attention, draws: _interval(attention.flatten(), draws),
+        "your interval is too narrow, because you drew queries, the second axis, and kept all texts. Draw "
+        "texts.": lambda attention, draws: _interval(attention.mean(0), draws),
+        "your interval is too narrow: it reaches one standard error to either side, so it holds about two in three of "
+        "the means. It should hold 95 in a hundred.": lambda attention, draws: _interval(
+            attention.mean(1), draws, 0.683
         ),
-        "too narrow: you drew queries, the second axis, and kept all texts. Draw texts.": lambda attention, draws: (
-            _interval(attention.mean(0), draws)
-        ),
-        "too narrow: that is one standard error to either side, which holds about two in three of the means. 95 in a "
-        "hundred are asked for.": lambda attention, draws: _interval(attention.mean(1), draws, 0.683),
-        "too narrow: that interval holds 90 in a hundred of the means. To leave out 5 in a hundred, leave out 2.5 at "
-        "either end.": lambda attention, draws: _interval(attention.mean(1), draws, 0.9),
-        "too wide: between these ends lie the *texts*; the question is where their *mean* lies. Average over the texts "
-        "of each draw.": lambda attention, draws: _ends(attention.mean(1)),
+        "your interval is too narrow: it holds 90 in a hundred of the means. To leave out 5 in a hundred, leave out "
+        "2.5 at either end.": lambda attention, draws: _interval(attention.mean(1), draws, 0.9),
+        "your interval is too wide: the *texts* lie between these ends, but the question is where their *mean* lies. "
+        "Average over the texts of each draw.": lambda attention, draws: _ends(attention.mean(1)),
         "the lower end comes first: (low, high).": lambda attention, draws: _interval(attention.mean(1), draws).flip(0),
-        "each end should be one number for all texts; yours has a number for every query.": lambda attention, draws: (
-            torch.stack([attention.mean(0), attention.mean(0)])
-        ),
+        "each end should be one number for all texts, but yours has a number for every "
+        "query.": lambda attention, draws: torch.stack([attention.mean(0), attention.mean(0)]),
     },
-    praise="the interval is as wide as texts make it, whatever the number of tokens.",
+    praise="your interval shows how much the texts differ, however many tokens they have.",
     tolerance=0.0045,  # of a width of 0.078: the draws move an end by 0.0009, and 90 in a hundred by 0.0063
 )
 
@@ -341,7 +375,8 @@ def _name_on_text(found, model, tokenizer, kinds):
     length = tokens.shape[1]
     require(
         length >= TOKENS,
-        f"your text has {length} tokens. On short ones a sink passes for anything; take {TOKENS} or more.",
+        f"your text has {length} tokens. In a short text the first token belongs to several kinds of key at once, so "
+        f"take {TOKENS} tokens or more.",
     )
     pattern = _patterns_of(model, tokens[0])[layer, head]
     facts = []
@@ -349,9 +384,7 @@ def _name_on_text(found, model, tokenizer, kinds):
         target = make(tokens[0])
         queries = int(target.any(-1).sum())
         score, uniform = [target_score(each, target).item() if queries else 0.0 for each in (pattern, _uniform(length))]
-        facts.append(
-            SimpleNamespace(target=name.replace("_", " "), score=score, uniform=uniform, queries=queries, length=length)
-        )
+        facts.append(SimpleNamespace(key=KEYS[name], score=score, uniform=uniform, queries=queries, length=length))
     passing = [each for each in facts if each.score > CLEARLY and each.uniform < UNIFORM and each.queries >= QUERIES]
     best = passing[0] if passing else max(facts, key=lambda each: each.score)
     best.head, best.kind = head_label(layer, head), kinds[layer, head]
@@ -371,7 +404,7 @@ def _uniform(length):
     return torch.ones(length, length).tril() / torch.arange(1, length + 1)[:, None]
 
 
-_GETS = "{target} gets {score:.3f} of head {head}'s attention on your text"
+_GIVES = "head {head} gives {score:.3f} of its attention on your text to {key}"
 NAME_FROM_TEXT = Exercise(
     "2f",
     "A text that names a nameless head",
@@ -380,26 +413,116 @@ NAME_FROM_TEXT = Exercise(
     points=3,
     measure=_name_on_text,
     mistakes={
-        "head {head} has a name already: {kind}. Find one that is diffuse or focused on the passages.": lambda facts: (
-            facts.kind not in NAMELESS
+        "head {head} has a name already, which is {kind}. Find a head that is diffuse or focused on the passages.": (
+            lambda facts: facts.kind not in NAMELESS
         ),
-        _GETS + ", more than any other target does: that gives it no name. It is {here} here too.": lambda facts: (
-            facts.score <= MAJORITY
+        _GIVES
+        + ", and less to every other kind of key. A name needs more than one half, so the head is {here} on your "
+        "text too.": lambda facts: facts.score <= MAJORITY,
+        _GIVES + ". But a head that looks at all keys alike would give {uniform:.3f}, because nearly every key of your "
+        "text is such a key. Every head would get this name, so it says nothing.": lambda facts: (
+            facts.uniform >= UNIFORM
         ),
-        _GETS + ", but even attention would give it {uniform:.3f}: on this text nearly every key is such a "
-        "key, so every head gets the name, and it says nothing.": lambda facts: facts.uniform >= UNIFORM,
-        _GETS + ", but so few queries have such a key ({queries} of {length}) that the score is luck; "
-        f"{QUERIES} are needed.": lambda facts: facts.queries < QUERIES,
-        _GETS + f". So near to one half, another text like yours may say otherwise; bring it above {CLEARLY}.": (
-            lambda facts: facts.score <= CLEARLY
-        ),
+        _GIVES + ". But only {queries} of {length} queries have such a key, so the score may be luck. At least "
+        f"{QUERIES} queries are needed.": lambda facts: facts.queries < QUERIES,
+        _GIVES + ". That is so near to one half that a similar text may give another result. Bring it above "
+        f"{CLEARLY}.": lambda facts: facts.score <= CLEARLY,
     },
-    praise="head {head}, {kind} on the passages, gives {score:.3f} to {target} on your text, over {queries} queries; "
-    "even attention would give {uniform:.3f}. What about the text calls for it? Change one thing at a time.",
+    praise="head {head} is {kind} on the passages, but on your text it gives {score:.3f} of its attention to {key}, "
+    "over {queries} queries. A head that looks at all keys alike would give {uniform:.3f}. What in the text causes "
+    "this? Change one thing at a time to find out.",
 )
 
 
-# 2g: a kind of head of your own. Answers: {"target": tokens (position,) -> boolean (query, key), "head": the one that
+# 2g: what would a sharpened control look like? Answers: {"focused": how many heads of the control are focused,
+# "named": how many have a name}.
+
+AMOUNTS = ["none", "fewer", "as many"]
+
+
+def _names(scores):
+    """The names of the heads, without first-token heads: whether the control has some depends on its seed."""
+    counted = TARGETS.keys() - {"first_token"}
+    return [kind.replace("_", " ") for kind in classify(scores).flat if kind in counted]
+
+
+def _counts(scores):
+    named = len(_names(scores))  # first, because `classify` checks the scores
+    return {"focused": int((scores["entropy_share"] < MAJORITY).sum()), "named": named}
+
+
+def _counted(prediction, *, model_scores, control_scores):
+    """How many heads are focused, and how many have a name other than first token, in the model and in the control.
+
+    model_scores, control_scores: name -> (layer, head), as `classify` takes them.
+    """
+    model, control, said = _counts(model_scores), _counts(control_scores), {}
+    for name, amount in zip(model, parts(prediction, model)):
+        said[name] = choose(amount, AMOUNTS)
+    # Both hold when neither has any.
+    true = {name: {"none": control[name] == 0, "as many": 2 * control[name] >= model[name]} for name in model}
+    right = {name: true[name].get(said[name], not any(true[name].values())) for name in model}
+    kept = ", ".join(sorted({*_names(control_scores)}))
+    return SimpleNamespace(model=model, control=control, said=said, right=right, kept=kept)
+
+
+def _wrong(name, condition):
+    """Whether a prediction is wrong, and the condition on (what was said, heads of the model, of the control) holds."""
+    return lambda facts: not facts.right[name] and condition(facts.said[name], facts.model[name], facts.control[name])
+
+
+_FOCUSED = (
+    "the number of heads with an entropy share below one half is {model[focused]} in the model and {control[focused]} "
+    "in the control"
+)
+_NAMED = (
+    "the number of heads with a name other than first token is {model[named]} in the model and {control[named]} in the "
+    "control"
+)
+_BOTH = _FOCUSED + ", and " + _NAMED
+SHARPENED_CONTROL = Exercise(
+    "2g",
+    "What would a sharpened control look like?",
+    kind="Read",
+    difficulty=2,
+    points=2,
+    measure=_counted,
+    mistakes={
+        _FOCUSED + ", so there was no focus to lose.": _wrong(
+            "focused", lambda _, model, control: model == control == 0
+        ),
+        _FOCUSED + ". Focus alone needs only large scores, because softmax then gives most of the attention to a few "
+        "keys, whichever these are.": _wrong("focused", lambda said, _, control: said != "as many" and control > 0),
+        _FOCUSED + ". The mean entropy is the same in both, but in the control it is spread over the heads in another "
+        "way, so that not as many fall below one half.": _wrong("focused", lambda *_: True),
+        _NAMED + ", so there was no name to lose.": _wrong("named", lambda _, model, control: model == control == 0),
+        _NAMED + ". A name needs queries and keys that fit, because most of the attention has to go to one kind of "
+        "key. The permuted queries do not fit the keys, however large the scores are.": _wrong(
+            "named", lambda said, model, control: control == 0
+        ),
+        _NAMED + ". Most names are lost, because a name needs queries and keys that fit. But some remain "
+        "({kept}), so large scores alone may give a head such a name.": _wrong(
+            "named", lambda said, model, control: 2 * control < model
+        ),
+        _NAMED
+        + ". The queries of the control do not fit its keys, but its heads have names ({kept}). So such a name does "
+        "not yet show that a head looks for its key.": _wrong("named", lambda *_: True),
+    },
+    praise={
+        _BOTH + ". The model has no names that this control could test.": lambda facts: not facts.model["named"],
+        _BOTH
+        + ". Some heads of the control have a name ({kept}) although their queries do not fit their keys. So large "
+        "scores alone may explain such names in this model.": lambda facts: facts.control["named"],
+        _BOTH + ". Focus alone needs only large scores, but a name needs queries and keys that fit. So large scores do "
+        "not explain the names of this model. This is one control, and it leaves other explanations "
+        "open.": lambda facts: facts.control["focused"],
+        _BOTH + ". A name needs queries and keys that fit. So large scores do not explain the names of this model. "
+        "This is one control, and it leaves other explanations open.": lambda facts: True,
+    },
+)
+
+
+# 2h: a kind of head of your own. Answers: {"target": tokens (position,) -> boolean (query, key), "head": the one that
 # scores highest on it, "score": its score, "chance": what even attention would score, "shuffled": the head's score
 # on shuffled texts}.
 
@@ -449,7 +572,8 @@ def _own_targets(make, texts):
             f"yours is {shown(target)}.",
         )
         require(
-            target.dtype == torch.bool, f"a target says yes or no; yours holds {target.dtype}. Compare, don't weigh."
+            target.dtype == torch.bool,
+            f"a target says yes or no, so it holds torch.bool; yours holds {target.dtype}. Make it from comparisons.",
         )
         require(
             torch.equal(target, again), "your target differs from call to call: the same ids must give the same keys."
@@ -468,13 +592,14 @@ def _own_targets(make, texts):
     for name, known in TARGETS.items():
         require(
             not all(torch.equal(target, known(ids)) for ids, target in zip(texts, targets)),
-            f"that is the {name.replace('_', ' ')} target, which the course has already. Think of another kind of key.",
+            f"your target is the {name.replace('_', ' ')} target, which the course has already. Think of another kind "
+            "of key.",
         )
     chance = sum(target_score(_uniform(len(ids)), target) for ids, target in pairs) / len(pairs)
     require(
         chance < MAJORITY,
-        f"your target marks so many keys that even attention gives it {chance:.3f}. A name by majority would go to "
-        "heads that look nowhere in particular; mark fewer keys.",
+        f"your target marks so many keys that a head that looks at all keys alike gives it {chance:.3f}. Heads that "
+        "look nowhere in particular would get its name, so mark fewer keys.",
     )
     return pairs
 
@@ -500,45 +625,62 @@ def _off(number):
 
 def _verdict(score, chance, shuffled, named):
     if score < 2 * chance:
-        return "no head stands out. That is a finding too; report it as one."
+        return "no head stands out. That is a finding too, so report it as one."
     order = (
-        "the order of the words matters to it" if abs(shuffled - score) > 0.1 * score else "it goes on when shuffled"
+        "the order of the words matters to it"
+        if abs(shuffled - score) > 0.1 * score
+        else "the head does the same when the words are shuffled"
     )
     if named <= score / 2:
-        return f"{order}. And all but {named:.3f} of it goes to keys that none of the five names covers."
-    return f"{order}. And {named:.3f} of it goes to keys that a name covers already, so say what your name adds."
+        return f"{order}. All but {named:.3f} of this attention goes to keys that none of the five names covers."
+    return (
+        f"{order}. Of this attention {named:.3f} goes to keys that a name covers already, so say what your name adds."
+    )
 
 
 OWN_KIND = Exercise(
-    "2g",
+    "2h",
     "A kind of head of your own",
     kind="Project",
     difficulty=5,
     points=5,
     measure=_own_kind,
     mistakes={
-        "head {head} gives your target {score:.3f} of its attention, but another gives it {top:.3f}. Take the one that "
-        "gives most.": lambda facts: facts.score <= facts.top - ROUNDED,
-        "`score` is the mean over all heads; give that of your head.": _gives("score", "mean_score"),
-        "`score` is your head's on the shuffled texts.": _gives("score", "shuffled"),
-        "`chance` spreads attention over all keys of the text. A query sees no key after it: spread it over the keys "
-        "up to the query.": _gives("chance", "chance_all_keys"),
-        "`chance` was divided by all queries; only those that have a target count, as in the score.": _gives(
+        "head {head} gives your target {score:.3f} of its attention, but another head gives it {top:.3f}. Take "
+        "the head that gives most.": lambda facts: facts.score <= facts.top - ROUNDED,
+        "your `score` is the mean over all heads. Give the score of your head.": _gives("score", "mean_score"),
+        "your `score` was measured on the shuffled texts. Give the score on the texts in order.": _gives(
+            "score", "shuffled"
+        ),
+        "your `chance` spreads attention over all keys of the text. A query sees no key after it, so spread the "
+        "attention over the keys up to the query.": _gives("chance", "chance_all_keys"),
+        "you divided `chance` by all queries. Only the queries that have a target count, as in the score.": _gives(
             "chance", "chance_all_queries"
         ),
-        "`chance` is one mean over the queries of all texts. Take it text by text, as `score_all` does, so that the "
-        "two can be compared.": _gives("chance", "chance_all_texts"),
-        "`shuffled` is the highest score of any head there. Take the same head as before.": _gives(
+        "your `chance` is one mean over the queries of all texts. Average it within each text first, as `score_all` "
+        "does, so that the two can be compared.": _gives("chance", "chance_all_texts"),
+        "your `shuffled` is the highest score of any head on the shuffled texts. Take the same head as before.": _gives(
             "shuffled", "top_shuffled"
         ),
-        "`shuffled` is the score on the texts in order once more.": _gives("shuffled", "score"),
+        "your `shuffled` is the score on the texts in order. Measure it on the shuffled texts.": _gives(
+            "shuffled", "score"
+        ),
     }
     | {
         f"for `{name}` your answer is {{said[{name}]:.3f}} where it should be {{{name}:.3f}}.": _off(name)
         for name in NUMBERS
     },
-    praise="head {head} gives your target {score:.3f}, where even attention gives {chance:.3f} and shuffled words "
-    "{shuffled:.3f}: {verdict}",
+    praise="head {head} gives your target {score:.3f} of its attention. A head that looks at all keys alike would give "
+    "{chance:.3f}, and on shuffled words this head gives {shuffled:.3f}: {verdict}",
 )
 
-EXERCISES = [CURRENT_TOKEN, INDUCTION_TARGET, OTHER_ORDER, TAKEN_FROM_FIRST, INTERVAL, NAME_FROM_TEXT, OWN_KIND]
+EXERCISES = [
+    GUESS_THE_HEAD,
+    INDUCTION_TARGET,
+    OTHER_ORDER,
+    TAKEN_FROM_FIRST,
+    INTERVAL,
+    NAME_FROM_TEXT,
+    SHARPENED_CONTROL,
+    OWN_KIND,
+]
