@@ -52,7 +52,7 @@ address: .venv/ready  ## Make every link lead to another repository (URL=https:/
 claims: .venv/ready  ## Write docs/claims.md: every claim on storybook and on its untrained twin
 	$(BIN)/python dev/tools/claims.py $(NOTEBOOKS)
 
-real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in 15 minutes
+real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in 20 minutes
 	$(BIN)/python dev/tools/real.py $(NOTEBOOKS)
 
 transfer: .venv/ready  ## Run every notebook on another model; build/claims.md holds its claims (MODEL=name or folder; TIMEOUT=)

@@ -145,8 +145,10 @@ def head_scatter(x, y, ax, *, xlabel, ylabel, named=(), line=True):
     something when they are the same score in two conditions.
     """
     x, y = _array(x), _array(y)
-    layer = np.indices(x.shape)[0]
-    dots = ax.scatter(x, y, c=layer, s=18, alpha=0.8, linewidths=0, cmap="viridis_r")  # late layers dark
+    layer = np.indices(x.shape)[0].ravel()
+    dots = ax.scatter(
+        x.ravel(), y.ravel(), c=layer, s=18, alpha=0.8, linewidths=0, cmap="viridis_r"
+    )  # late layers dark
     if line:
         ax.axline((0, 0), slope=1, color="0.7", linewidth=0.8, zorder=0)
     for place in named:

@@ -643,9 +643,9 @@ def test_2h_takes_right_answers(commas, storybook, folders, capsys):
     short = {name: [ids[:60] for ids in context[name]] for name in ("texts", "mixed")} | {"model": blind}
     rounded = {name: round(part, 3) if isinstance(part, float) else part for name, part in answer.items()}
     for project_, given, words in [
-        (answer, context, "the order of the words matters"),
+        (answer, context, "its score changes when the tokens are shuffled"),
         (rounded, context, "that none of the five names covers"),
-        (project(two_back, **context), context, "the head does the same when the words are shuffled"),
+        (project(two_back, **context), context, "the head does the same when the tokens are shuffled"),
         (project(capital, **context), context, "say what your name adds"),
         (project(two_back, **short), short, "no head stands out"),
     ]:

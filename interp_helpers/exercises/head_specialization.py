@@ -627,9 +627,9 @@ def _verdict(score, chance, shuffled, named):
     if score < 2 * chance:
         return "no head stands out. That is a finding too, so report it as one."
     order = (
-        "the order of the words matters to it"
+        "its score changes when the tokens are shuffled"
         if abs(shuffled - score) > 0.1 * score
-        else "the head does the same when the words are shuffled"
+        else "the head does the same when the tokens are shuffled"
     )
     if named <= score / 2:
         return f"{order}. All but {named:.3f} of this attention goes to keys that none of the five names covers."
@@ -671,7 +671,7 @@ OWN_KIND = Exercise(
         for name in NUMBERS
     },
     praise="head {head} gives your target {score:.3f} of its attention. A head that looks at all keys alike would give "
-    "{chance:.3f}, and on shuffled words this head gives {shuffled:.3f}: {verdict}",
+    "{chance:.3f}, and on shuffled tokens this head gives {shuffled:.3f}: {verdict}",
 )
 
 EXERCISES = [
