@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .errors import ArgumentError, check_finite, checked
-from .hooks import read, visit_attention_outputs
+from .errors import ArgumentError, ModelError, check_finite, checked
+from .hooks import is_bridge, read, visit_attention, visit_attention_outputs
 from .models import prepare
 from .progress import progress
 
@@ -55,6 +55,56 @@ def _measure_outputs(model, batch, measure):
     with visit_attention_outputs(model, lambda layer, output: measures.append(measure(output))):
         read(model, batch)
     return torch.stack(measures)
+
+
+@torch.no_grad()
+def written_by_key(bridge, texts, layer):
+    """What the heads of one layer take from every key: (pattern, written, constant).
+
+    bridge: of `load_bridge`. texts: a Batch or tokens.
+    pattern: `(text, head, query, key)`. written: `(text, head, key, d_model)`, what a head would add to the stream if
+    it looked at that key alone, without biases. constant: `(d_model,)`, what the layer's biases add at every token,
+    b_O and b_V through W_O; zeros in a model without them. They give what attention adds,
+
+        einsum("thqk, thkm -> tqm", pattern, written) + constant
+
+    Raises ModelError for a model that is no bridge, and one that hands out no pattern; ArgumentError for a layer that
+    does not exist.
+    """
+    if not is_bridge(bridge):
+        raise ModelError(f"written_by_key needs a bridge, as load_bridge gives it; got a {type(bridge).__name__}.")
+    if layer not in range(bridge.cfg.n_layers):
+        raise ArgumentError(f"There is no layer {layer!r}; layers go from 0 to {bridge.cfg.n_layers - 1}.")
+    seen, batch = {}, prepare(bridge, texts)
+    with visit_attention(bridge, lambda number, pattern, values: seen.update({number: (pattern, values)})):
+        read(bridge, batch)
+    pattern, values = seen[layer]
+    attention, W_O = bridge.blocks[layer].attn, bridge.W_O[layer]  # (head, d_head, d_model)
+    b_V, b_O = getattr(attention, "b_V", None), getattr(attention, "b_O", None)
+    constant = torch.zeros_like(W_O[0, 0]) if b_O is None else b_O
+    if b_V is not None:
+        of_heads = b_V.reshape(-1, values.shape[-1])  # one for each head, or for each group of heads
+        of_heads = of_heads.repeat_interleave(len(W_O) // len(of_heads), 0)
+        values, constant = values - of_heads[:, None], constant + torch.einsum("hd,hdm->m", of_heads, W_O)
+    return pattern, torch.einsum("thkd,hdm->thkm", values, W_O), constant.detach()
+
+
+@checked
+def by_source(
+    pattern: Float[Tensor, "text head query key"], written: Float[Tensor, "text head key d_model"]
+) -> Float[Tensor, "source text query d_model"]:
+    """What attention adds without its biases, split by the token that it comes from: the first token, the query's own
+    token, and all others. Sums over heads. The first query has only the first token.
+
+    >>> both = by_source(torch.tensor([[[[1.0, 0], [0.25, 0.75]]]]), torch.tensor([[[[4.0], [8]]]]))
+    >>> both.flatten(1).tolist()
+    [[4.0, 1.0], [0.0, 6.0], [0.0, 0.0]]
+    """
+    every = torch.einsum("thqk,thkm->tqm", pattern, written)
+    first = torch.einsum("thq,thm->tqm", pattern[..., 0], written[:, :, 0])
+    own = torch.einsum("thq,thqm->tqm", pattern.diagonal(dim1=-2, dim2=-1), written)
+    own = torch.cat([torch.zeros_like(own[:, :1]), own[:, 1:]], 1)
+    return torch.stack([first, own, every - first - own])
 
 
 class Rows(NamedTuple):

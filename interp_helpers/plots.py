@@ -96,6 +96,38 @@ def by_layer(values, ax, *, ylabel):
     ax.legend(frameon=False)
 
 
+def dumbbells(before, after, low, high, names, ax, *, xlabel, labels):
+    """Two dots for each part, joined by a line, with the interval of the second one: `(part,)` each, the first on top.
+
+    before, after: numbers in two conditions, which `labels` names. low, high: the interval of `after`.
+    """
+    before, after, low, high = (_array(values).astype(float) for values in (before, after, low, high))
+    rows = np.arange(len(before))
+    ax.hlines(rows, before, after, color="0.75", linewidth=2, zorder=0)
+    ax.scatter(before, rows, s=30, facecolors="white", edgecolors="0.3", label=labels[0])
+    ax.errorbar(after, rows, xerr=[after - low, high - after], fmt="o", markersize=6, capsize=3, label=labels[1])
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(rows, names)
+    ax.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
+    ax.legend(frameon=False)
+
+
+def areas(x, values, ax, *, xlabel, ylabel):
+    """What adds up over x `(point,)`, as areas on top of each other: name -> `(point,)`, the first one at the bottom.
+    Each name stands in its area where that is highest. Negative numbers would overlap, so they are drawn as 0."""
+    heights = np.stack([np.maximum(_array(points).astype(float), 0) for points in values.values()])
+    tops, x = heights.cumsum(0), _array(x)
+    colours = {"#0072B2": "white", "#009E73": "white", "#E69F00": "black", "#CCCCCC": "black"}  # of area: of its name
+    ax.stackplot(x, heights, colors=list(colours)[: len(heights)])
+    inner = slice(len(x) // 6 or 1, -(len(x) // 6 or 1))  # at an end a name would be cut
+    for name, height, top, colour in zip(values, heights[:, inner], tops[:, inner], colours.values()):
+        place = height.argmax()
+        if height[place] > 0.07 * tops.max():
+            middle = top[place] - height[place] / 2
+            ax.text(x[inner][place], middle, name, ha="center", va="center", fontsize=8, color=colour)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(x[0], x[-1]))
+
+
 def waterfall(values, names, ax, *, ylabel):
     """Contributions that add up, `(part,)`: each bar starts where the one before it ended. Up is blue and down is
     orange; the last bar is the total, in grey."""

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .errors import ArgumentError, ModelError, checked
+from .models import prepare
 
 _TOLERANCE = 1e-3  # of a vector's length: float32 sums of many layers stay far below, a forgotten part far above
 
@@ -62,6 +63,22 @@ def parts(cache, *, heads=False):
     return [_part_name(label) for label in labels], _complete(vectors, cache["resid_post", -1])
 
 
+@torch.no_grad()
+def final_parts(bridge, batches, *, heads=False):
+    """`parts` at the last token of every text, where a text's continuation is predicted: (names, vectors), vectors
+    `(part, text, d_model)`.
+
+    batches: an iterable of Batches or tokens; the cache of one of them is in memory at a time. Raises errors as `parts`
+    and `prepare` do.
+    """
+    of_batches = []
+    for batch in (prepare(bridge, texts) for texts in batches):
+        _, cache = bridge.run_with_cache(batch.tokens, attention_mask=batch.mask.long())
+        names, vectors = parts(cache, heads=heads)
+        of_batches.append(vectors[:, range(len(batch)), batch.lengths - 1])
+    return names, torch.cat(of_batches, 1)
+
+
 def _part_name(label):
     """TransformerLens's label in words, "attention 3" for "3_attn_out". A head's, such as "L2H5", stays."""
     if label.endswith("_out"):
@@ -100,7 +117,9 @@ def to_logits(stream: Float[Tensor, "*batch d_model"], unembedding: Unembedding)
     """The logits of a residual stream: the final norm, then the unembedding. At the last depth they are the model's. At
     an earlier one they are the *logit lens* (nostalgebraist 2020, "interpreting GPT: the logit lens"): what the model
     would predict if it stopped there."""
-    return (_normed(stream, stream, unembedding) + unembedding.bias) @ unembedding.W_U + unembedding.b_U
+    centred = stream - stream.mean(-1, keepdim=True) if unembedding.centred else stream
+    normed = centred / _scale(stream, unembedding) * unembedding.weight + unembedding.bias
+    return normed @ unembedding.W_U + unembedding.b_U
 
 
 @checked
@@ -125,30 +144,50 @@ def logit_attribution(
     >>> logit_attribution(torch.tensor([[3.0, 0], [0, 3]]), torch.tensor([3.0, 3]), plain, 0)
     tensor([1., 0., 0.])
     """
-    direction, constant = _direction(token, unembedding)
-    if other is not None:
-        other_direction, other_constant = _direction(other, unembedding)
-        direction, constant = direction - other_direction, constant - other_constant
-    by_part = (_normed(_complete(vectors, stream), stream, unembedding) * direction).sum(-1)
-    constant = (unembedding.bias * direction).sum(-1) + constant
+    by_part = (_complete(vectors, stream) * reading_direction(stream, unembedding, token, other)).sum(-1)
+    column, bias = _column(unembedding, token, other)
+    constant = (unembedding.bias * column).sum(-1) + bias
     return torch.cat([by_part, constant.expand_as(by_part[:1])])
 
 
-def _direction(token, unembedding):
-    """What W_U and b_U hold for token ids."""
+@checked
+def reading_direction(
+    stream: Float[Tensor, "*batch d_model"],
+    unembedding: Unembedding,
+    token: int | Int[Tensor, "*#batch"],
+    other: int | Int[Tensor, "*#batch"] | None = None,
+) -> Float[Tensor, "*batch d_model"]:
+    """The vector whose dot product with a part of the stream is what the part adds to the logit of `token`, or to its
+    logit difference to `other`: a column of W_U, or a difference of two, taken back through the final norm.
+
+    The norm's scale is the one that it has for the stream. Raises ArgumentError as `logit_attribution` does for tokens.
+
+    >>> plain = Unembedding(torch.ones(2), torch.zeros(2), 0.0, False, torch.eye(2), torch.zeros(2))
+    >>> reading_direction(torch.tensor([3.0, 3]), plain, 0, 1)
+    tensor([ 0.3333, -0.3333])
+    """
+    direction = _column(unembedding, token, other)[0] * unembedding.weight
+    if unembedding.centred:  # (part - its mean) . direction = part . (direction - its mean)
+        direction = direction - direction.mean(-1, keepdim=True)
+    return direction / _scale(stream, unembedding)
+
+
+def _column(unembedding, token, other=None):
+    """What W_U and b_U hold for token ids, or for the difference of two."""
     token, size = torch.as_tensor(token, device=unembedding.b_U.device), len(unembedding.b_U)
     if token.min() < 0 or token.max() >= size:  # a negative index would count from the end
         raise ArgumentError(f"Token ids go from 0 to {size - 1} here; got {token.min()} to {token.max()}.")
-    return unembedding.W_U.T[token], unembedding.b_U[token]
+    column, bias = unembedding.W_U.T[token], unembedding.b_U[token]
+    if other is None:
+        return column, bias
+    other_column, other_bias = _column(unembedding, other)
+    return column - other_column, bias - other_bias
 
 
-def _normed(vectors, stream, unembedding):
-    """Vectors after the final norm, without its bias, at the scale that it has for the stream."""
-    if unembedding.centred:
-        vectors = vectors - vectors.mean(-1, keepdim=True)
-        stream = stream - stream.mean(-1, keepdim=True)
-    scale = (stream.square().mean(-1, keepdim=True) + unembedding.epsilon).sqrt()
-    return vectors / scale * unembedding.weight
+def _scale(stream, unembedding):
+    """What the final norm divides a stream by, `(..., 1)`."""
+    centred = stream - stream.mean(-1, keepdim=True) if unembedding.centred else stream
+    return (centred.square().mean(-1, keepdim=True) + unembedding.epsilon).sqrt()
 
 
 def _complete(vectors, stream):

@@ -164,17 +164,19 @@ def token_labels(tokenizer, tokens):
     return labels
 
 
-def token_batches(tokenizer, texts, *, context=None, start=None, size=8):
+def token_batches(tokenizer, texts, *, context=None, start=None, size=8, cut=False):
     """Texts as a list of Batch, `size` texts in each.
 
     start: a token id to put in front of every text, such as `tokenizer.bos_token_id`; None adds nothing.
+    cut: whether a text of more than `context` tokens loses its end; otherwise it is refused.
     Raises TextError as `encode` does, and says which text it was; one string is one text.
     """
     texts = [texts] if isinstance(texts, str) else texts
     front, rows = [] if start is None else [start], []
     for number, text in enumerate(texts):
         try:
-            rows.append([*front, *encode(tokenizer, text, context=context, room=len(front))[0].tolist()])
+            ids = encode(tokenizer, text, context=None if cut else context, room=len(front))[0].tolist()
+            rows.append([*front, *ids][: context if cut else None])
         except TextError as problem:
             raise TextError(f"Text {number}: {problem}") from problem
     return [Batch.from_rows(rows[i : i + size]) for i in range(0, len(rows), size)]

@@ -1,10 +1,11 @@
-"""Interactive views in a notebook or a web page, drawn by CircuitsVis without any network.
+"""Interactive views in a notebook or a web page, without any network.
 
-A view holds its numbers and a few lines of JavaScript. `views_loader` brings the code that draws, the bundle of
-CircuitsVis 1.43, once a page. CircuitsVis's Python functions would put it into every view, and ask the network at each.
+A view holds its numbers and a few lines of JavaScript. `lens_view` needs nothing else. CircuitsVis draws the other
+views, and `views_loader` brings its bundle, of version 1.43, once a page. CircuitsVis's Python functions would put it
+into every view, and ask the network at each.
 
 A notebook that is not trusted runs no JavaScript. It shows a sentence in place of attention patterns, and the coloured
-text alone in place of the other views.
+text or table alone in place of the other views.
 """
 
 import base64
@@ -16,6 +17,7 @@ import zlib
 from importlib import resources
 
 import numpy as np
+import torch
 from IPython.display import HTML
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -46,6 +48,7 @@ _PATTERNS = """
 # predictions in pure red, with white letters, and has no property for that: a veil of white makes it the third colour.
 # The room below the text is for the table of a token in its last line.
 _MORE, _LESS, _LIKELY = (86, 180, 233), (230, 159, 0), (255, 102, 102)
+_RISE = (77, 187, 157)
 _UNLIKELY = -5  # nats: CircuitsVis leaves such a token white, and those below
 _PREDICTIONS = """
 & > div {padding-bottom: calc(1.5em * var(--rows) + 7em) !important}
@@ -78,6 +81,132 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
 }
 """
 
+# The table of the logit lens. Row labels and column heads stay in sight while the cells scroll. Pages have styles of
+# their own for tables and lists, some of them with many selectors: hence !important.
+_LENS = """
+& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important}
+& p {margin: 0 0 8px}
+& > div {isolation: isolate; scroll-padding: var(--head) 0 0 96px}
+& table {
+  border-collapse: separate !important; border-spacing: 0; width: auto; margin: 0 !important;
+  font-size: 12px !important; cursor: pointer}
+& :is(td, th) {
+  height: 24px; padding: 0 4px !important; border: solid #e4e4e4 !important; border-width: 0 1px 1px 0 !important;
+  box-sizing: border-box; line-height: 1.3 !important; text-align: center !important;
+  vertical-align: middle !important; white-space: pre !important}
+& :is(td, thead th + th) {
+  min-width: 64px !important; max-width: 64px !important; overflow: hidden; text-overflow: ellipsis}
+& th {position: sticky; font-weight: normal !important}
+& th:first-child {left: 0; z-index: 1; min-width: 92px; padding-right: 8px !important; text-align: right !important}
+& thead th {top: 0; height: var(--head); vertical-align: bottom !important}
+& thead th:first-child {z-index: 2}
+& th[data-shown] {background: #ddd !important}
+& td[tabindex="0"] {outline: 2px solid #888 !important; outline-offset: -2px}
+& td[data-shown] {outline: 2px solid black !important; outline-offset: -2px}
+& lens-bar {display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin-bottom: 8px; font-size: 12px}
+& button {
+  height: 28px; margin: 0 -1px 0 0; padding: 0 12px; border: 1px solid #888; border-radius: 0; cursor: pointer;
+  background: white; color: black; font: inherit}
+& button[aria-pressed=true] {background: #333; color: white}
+& lens-bar i {
+  display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px}
+& lens-panel {display: block; margin-top: 12px; min-height: calc(21px * (var(--rows) + 1)); line-height: 21px}
+& ol {margin: 0 !important; padding: 0 !important; list-style: none}
+& li {
+  display: grid; grid-template-columns: 9em 4em minmax(0, 20em); gap: 8px; align-items: center; margin: 0 !important}
+& li span {overflow: hidden; text-overflow: ellipsis; white-space: pre}
+& li span + span {text-align: right; font-variant-numeric: tabular-nums}
+& li i {height: 12px}
+"""
+
+# A click, a tap or the keyboard chooses a cell; the last one of the top row is chosen first, and the table scrolls to
+# it. The panel shows the chosen cell again as soon as the mouse leaves the table, so that nothing changes when the
+# mouse crosses other cells on its way to the buttons. Arrow keys have no other effect: JupyterLab would leave the view.
+_DRAW_LENS = """
+const {words, tables} = view;
+const add = (parent, tag, text) => {
+  const made = parent.appendChild(document.createElement(tag));
+  made.textContent = text;
+  return made;
+};
+for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
+  card.id = name + "-" + page.drawn++;
+  const [said, box] = card.children, grid = box.firstChild, heads = grid.tHead.rows[0].cells;
+  const cells = [...grid.querySelectorAll("td")];
+  const bar = document.createElement("lens-bar"), panel = add(card, "lens-panel", "");
+  card.prepend(bar);
+  const choices = add(bar, "span", ""), scale = add(bar, "span", "");
+  choices.setAttribute("role", "group");
+  panel.setAttribute("aria-live", "polite");
+  grid.setAttribute("role", "grid");
+  let table, chosen = cells[heads.length - 2];
+
+  const show = (cell) => {
+    const row = cell.parentNode.cells[0], head = heads[cell.cellIndex];
+    for (const each of grid.querySelectorAll("[data-shown]")) each.removeAttribute("data-shown");
+    for (const each of [cell, row, head]) each.setAttribute("data-shown", "");
+    panel.textContent = "";
+    const token = head.textContent.replace("\\n", " / ");
+    add(panel, "b", `${row.textContent}, position ${cell.cellIndex - 1}, ${token}`);
+    const top = table.cells[cells.indexOf(cell)], list = top.length && add(panel, "ol", "");
+    if (!top.length) add(panel, "div", "No probability rises by 0.0005 or more.");
+    for (const [word, value] of top) {
+      const line = add(list, "li", "");
+      add(line, "span", words[word]);
+      add(line, "span", (table.rise ? "+" : "") + (value / 1000).toFixed(3));
+      add(line, "i", "").style.cssText = `width: ${value / 10}%; background: rgb(${table.colour})`;
+    }
+  };
+  const choose = (cell) => {
+    chosen.tabIndex = -1;
+    chosen = cell;
+    chosen.tabIndex = 0;
+    show(cell);
+  };
+  const turn = (to) => {
+    table = to;
+    said.textContent = to.said;
+    grid.setAttribute("aria-label", to.said);
+    to.heads.forEach((head, position) => { heads[position + 1].textContent = head; });
+    cells.forEach((cell, number) => {
+      const [word, value] = to.cells[number][0] ?? [null, 0];
+      cell.textContent = words[word] ?? "";
+      cell.style.backgroundColor = `rgb(${to.colour.map((part) => Math.round(255 + (value / 1000) * (part - 255)))})`;
+    });
+    for (const each of choices.children) each.setAttribute("aria-pressed", each.textContent === to.name);
+    scale.textContent = to.rise ? "rise of the probability: 0" : "probability: 0";
+    add(scale, "i", "").style.background = `linear-gradient(to right, white, rgb(${to.colour}))`;
+    scale.append("1");
+    show(chosen);
+  };
+
+  for (const cell of cells) {
+    cell.removeAttribute("title");
+    cell.tabIndex = -1;
+  }
+  if (tables.length > 1) for (const each of tables) add(choices, "button", each.name).onclick = () => turn(each);
+  else choices.remove();
+  turn(tables[0]);
+  choose(chosen);
+  box.scrollLeft = box.scrollWidth;
+  const on = (kind, act) => grid.addEventListener(kind, (event) => {
+    const cell = event.target.closest("td");
+    if (cell) act(cell, event);
+  });
+  on("mouseover", show);
+  on("click", (cell) => cell.focus());
+  on("focusin", choose);
+  on("keydown", (cell, event) => {
+    const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = grid.rows[cell.parentNode.rowIndex + step[0]]?.cells[cell.cellIndex + step[1]];
+    if (cells.includes(next)) next.focus();
+  });
+  grid.addEventListener("mouseleave", () => show(chosen));
+}
+"""
+
 _LOAD = """
 if (page.loaded) return;
 page.loaded = true;
@@ -88,15 +217,16 @@ page.ready(new Function(source + "\\nreturn CircuitsVis;")());
 """
 
 
-def _card(kind, component, view, fallback, style):
-    """A view: the card with what it shows until it is drawn, its style, and the script that draws a component."""
+def _card(kind, component, view, fallback, style, draw=_DRAW):
+    """A view: the card with what it shows until it is drawn, its style, and the script that draws a component of
+    CircuitsVis, or what `draw` makes of the data."""
     # JSON is ASCII here; without "<" no token can end the script.
     data = json.dumps(view, separators=(",", ":")).replace("<", "\\u003c")
     name = f"{kind}-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
     style = style.replace("&", f'[data-view="{name}"]')
     return HTML(
         f'<div data-view="{name}" style="{_CARD}">{fallback}</div>\n<style>{style}</style>\n'
-        f'<script>(async (name, component, view) => {{{_PAGE}{_DRAW}}})("{name}", "{component}", {data})</script>'
+        f'<script>(async (name, component, view) => {{{_PAGE}{draw}}})("{name}", "{component}", {data})</script>'
     )
 
 
@@ -217,6 +347,97 @@ def prediction_view(
     ]
     return _card(
         "prediction", "TokenLogProbs", view, _text(labels, shades, titles), f"& {{--rows: {top_k}}}{_PREDICTIONS}"
+    )
+
+
+_SAID = {
+    "prompt": "The most probable next token at every depth, as the logit lens reads the residual stream.",
+    "control": "The most probable next token at every depth, for the control.",
+    "difference": "The token whose probability rises most from the control to the prompt; the cell is empty when none "
+    "rises. Where the texts differ, the control's token stands below the prompt's.",
+}
+
+
+@checked
+def lens_view(
+    tokenizer,
+    tokens: Int[Tensor, " position"],
+    logits: Float[Tensor, "depth position vocabulary"],
+    control: tuple[Tensor, Tensor] | None = None,
+    top_k: int = 5,
+) -> HTML:
+    """The logit lens (`residual.to_logits`) of a text: a table of depths and positions with the most probable tokens.
+
+    tokens: `(position,)` ids. logits: `(depth, position, vocabulary)`, what the lens makes of the residual stream at
+    every depth: row 0 of the embedding, row 1 of the stream after layer 0, and so on. The last depth stands on top.
+    Each cell holds the most probable next token, on white when its probability is 0 and on the full colour when it is
+    1. Point at a cell, tap it or go there with the arrow keys to see its `top_k` most probable tokens.
+
+    control: (tokens, logits) of a second text with as many tokens and depths. Buttons then switch between the prompt,
+    the control and the difference. There each cell holds the token whose probability rises most from control to prompt,
+    or nothing when none rises by 0.0005. Numbers are rounded to three decimals. 20 tokens and 7 depths take about 35
+    kB, and 50 kB with a control.
+
+    The view needs no `views_loader`. A notebook that is not trusted runs no JavaScript and shows the prompt's table
+    alone: point at a cell there, too. Raises ArgumentError for other shapes and NaN, for a control of another shape,
+    and when the vocabulary has fewer than `top_k` tokens.
+    """
+    texts = {"prompt": (tokens, logits)} | ({} if control is None else {"control": control})
+    shapes = [(tuple(ids.shape), tuple(each.shape)) for ids, each in texts.values()]
+    if shapes[0] != shapes[-1]:
+        raise ArgumentError(
+            f"The prompt's tokens and logits have the shapes {shapes[0]}, but the control's have {shapes[1]}. "
+            "Choose a control of as many tokens, and give the same depths of both."
+        )
+    if not len(tokens) or not len(logits):
+        raise ArgumentError(f"logits has the shape {tuple(logits.shape)}; give at least one depth and one token.")
+    if not 1 <= top_k <= logits.shape[-1]:
+        raise ArgumentError(
+            f"top_k is {top_k}; choose a number from 1 to {logits.shape[-1]}, the size of the vocabulary."
+        )
+    check_finite(**{f"logits of the {name}": each for name, (_, each) in texts.items()})
+    heads = [token_labels(tokenizer, ids) for ids, _ in texts.values()]
+    scores = [each.float().softmax(-1) for _, each in texts.values()]
+    if control is not None:
+        heads.append([one if one == other else f"{one}\n{other}" for one, other in zip(*heads)])
+        scores.append(scores[0] - scores[1])
+    best = [each.flip(0).flatten(0, 1).topk(top_k) for each in scores]  # (cell, rank): cells in the page's order
+    ids = torch.cat([each.indices.flatten() for each in best]).unique().tolist()
+    number = {token: place for place, token in enumerate(ids)}
+    tables = []  # their numbers are thousandths, which are shorter
+    for (name, said), labels, (values, indices) in zip(_SAID.items(), heads, best):
+        rise = name == "difference"
+        cells = [
+            [[number[token], value] for token, value in zip(*cell) if value > 0 or not rise]
+            for cell in zip(indices.tolist(), (values * 1000).round().int().tolist())
+        ]
+        colour = _RISE if rise else _MORE
+        tables.append({"name": name, "said": said, "rise": rise, "colour": colour, "heads": labels, "cells": cells})
+    words = token_labels(tokenizer, ids)
+    style = f"& {{--rows: {top_k}; --head: {24 if control is None else 38}px}}{_LENS}"
+    return _card("lens", "", {"words": words, "tables": tables}, _table(words, tables[0]), style, _DRAW_LENS)
+
+
+def _table(words, table):
+    """A table of the lens as it is without JavaScript. Its colours stand in the elements, because a notebook that is
+    not trusted has no style either, and a dark page may stripe the rows of a table with dark grey."""
+    white = 'style="background-color:white;color:black;white-space:nowrap"'
+    heads = [f'<th scope="col" {white}>{html.escape(head)}</th>' for head in ["depth", *table["heads"]]]
+    cells = []
+    for cell in table["cells"]:
+        word, share = cell[0]
+        title = html.escape(", ".join(f"{words[word]} {value / 1000:.3f}" for word, value in cell))
+        style = f"background-color:{_shade(share / 1000, table['colour'])}"
+        cells.append(f'<td style="{style}" title="{title}">{html.escape(words[word])}</td>')
+    columns = len(table["heads"])
+    labels = ["embedding", *(f"after layer {layer}" for layer in range(len(cells) // columns - 1))]
+    rows = [
+        f'<tr><th scope="row" {white}>{label}</th>{"".join(cells[row * columns :][:columns])}</tr>'
+        for row, label in enumerate(reversed(labels))
+    ]
+    return (
+        f'<p>{table["said"]}</p><div style="overflow:auto;max-height:34em"><table aria-label="{table["said"]}" '
+        f'style="color:black"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 

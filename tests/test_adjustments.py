@@ -8,7 +8,7 @@ import torch
 import transformers
 from hypothesis import strategies as st
 from properties import cases, seeded
-from tiny import FAMILIES, VOCABULARY, added, bridge, fresh, tiny
+from tiny import FAMILIES, HEADS, VOCABULARY, added, bridge, fresh, tiny, tokenizer
 
 from interp_helpers import ArgumentError, ModelError, TextError, adjustments, hooks, load_sentences, token_batches
 from interp_helpers.adjustments import attention_output_norms, attention_outputs
@@ -158,6 +158,51 @@ def test_texts_that_the_model_cannot_read_are_refused():
         attention_outputs(model, torch.zeros(1, 17, dtype=torch.long))
     with pytest.raises(ArgumentError, match=f"ids go from 0 to {VOCABULARY - 1}"):
         attention_output_norms(model, [torch.tensor([[5, VOCABULARY]])])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_heads_take_from_every_key_and_the_constant_are_what_attention_adds(family):
+    batch = Batch.from_rows(TEXTS)
+    for layer, output in enumerate(attention_outputs(tiny(family), batch)):
+        pattern, written, constant = adjustments.written_by_key(bridge(family), batch, layer)
+        assert written.shape == (4, HEADS, 7, 16)
+        together = torch.einsum("thqk,thkm->tqm", pattern, written) + constant
+        torch.testing.assert_close(together[batch.mask], output[batch.mask], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_constant_is_what_is_left_when_all_other_weights_on_values_are_zero(family):
+    """An intervention: with W_V at zero, attention can only add its biases."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    *_, constant = adjustments.written_by_key(bridge(family), TOKENS, 1)
+    changed = TransformerBridge.boot_transformers(
+        "", hf_model=fresh(family), tokenizer=tokenizer(), device="cpu"
+    ).eval()
+    bias = getattr(changed.blocks[1].attn, "b_V", None)
+    new = torch.zeros(()) if bias is None else bias.reshape(-1, 4)
+    with torch.no_grad(), changed.hooks([("blocks.1.attn.hook_v", lambda v, hook: torch.zeros_like(v) + new)]):
+        _, cached = changed.run_with_cache(TOKENS)
+    torch.testing.assert_close(cached["attn_out", 1][0, -1], constant, atol=1e-5, rtol=1e-4)
+
+
+@cases(generator=seeded(), texts=st.integers(1, 2), heads=st.integers(1, 3), length=st.integers(1, 4))
+def test_sources_equal_a_slow_loop(generator, texts, heads, length):
+    pattern = torch.rand(texts, heads, length, length, generator=generator).tril()
+    written = torch.randn(texts, heads, length, 3, generator=generator)
+    slow = torch.zeros(3, texts, length, 3)
+    for text, head, query, key in np.ndindex(pattern.shape):
+        source = 0 if key == 0 else 1 if key == query else 2
+        slow[source, text, query] += pattern[text, head, query, key] * written[text, head, key]
+    torch.testing.assert_close(adjustments.by_source(pattern, written), slow, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "error"), [(tiny, 0, ModelError), (bridge, 2, ArgumentError), (bridge, -1, ArgumentError)]
+)
+def test_what_is_no_bridge_and_no_layer_is_refused(model, layer, error):
+    with pytest.raises(error):
+        adjustments.written_by_key(model("gpt2"), TOKENS, layer)
 
 
 def test_no_gradients_are_kept():

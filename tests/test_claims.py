@@ -23,9 +23,11 @@ def test_a_claim_that_fails_on_storybook_raises():
         claim("00.false", "Two is three", 2, False, learned=False)
 
 
-@pytest.mark.parametrize(("model", "untrained"), [("gpt2", False), ("storybook", True)])
-def test_elsewhere_it_prints_a_cross(capsys, model, untrained):
-    Claims(model, untrained=untrained)("00.false", "Two is three", 2.34567, False, learned=True)
+@pytest.mark.parametrize(
+    ("model", "elsewhere"), [("gpt2", {}), ("storybook", {"untrained": True}), ("storybook", {"own_texts": False})]
+)
+def test_elsewhere_it_prints_a_cross(capsys, model, elsewhere):
+    Claims(model, **elsewhere)("00.false", "Two is three", 2.34567, False, learned=True)
     assert capsys.readouterr().out == "✗ 00.false  Two is three  [2.35]\n"
 
 

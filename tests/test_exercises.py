@@ -1,7 +1,7 @@
 """The driver of the exercises, and every entry: its mistakes are fed back, its reference passes, blanks are blanks.
 
-What is particular to notebook 01 is in test_exercises_baseline.py, and to 02 here. Notebooks whose checkers are
-functions still have theirs tested in test_exercises_<topic>.py.
+What is particular to a notebook is in test_exercises_<topic>.py, and to 02 here. Checkers that are functions are tested
+there too.
 """
 
 import json
@@ -16,14 +16,18 @@ from interp_helpers import (
     Batch,
     CheckError,
     ModelError,
+    adjustments,
     attention,
     exercises,
+    hooks,
+    load_bridge,
     load_model,
     passages,
+    residual,
     shuffled,
     token_batches,
 )
-from interp_helpers.exercises import baseline, judging
+from interp_helpers.exercises import attention_adjustments, baseline, judging, residual_stream
 from interp_helpers.exercises.head_specialization import (
     EXERCISES,
     _counted,
@@ -214,7 +218,7 @@ def test_what_is_no_model_is_the_callers_mistake_too(capsys):
 
 # Every entry. What an exercise needs beside the answer is made once from storybook and a few passages.
 
-ENTRIES = [*baseline.EXERCISES, *EXERCISES]
+ENTRIES = [*baseline.EXERCISES, *EXERCISES, *residual_stream.EXERCISES, *attention_adjustments.EXERCISES]
 FUNCTIONS = [exercise for exercise in ENTRIES if exercise.reference]
 
 
@@ -233,6 +237,14 @@ def contexts(storybook):
         for each in (batches, shuffled(batches))
     )
     kinds = attention.classify(attention.survey(model, batches))
+    bridge, _ = load_bridge("storybook", device="cpu")
+    with torch.no_grad():
+        _, cache = bridge.run_with_cache(batches[0].tokens[:2, :9])
+    streams, (names, vectors) = cache.accumulated_resid()[:, :, -1], residual.parts(cache)
+    vectors, unembedding = vectors[:, :, -1], residual.Unembedding.of(bridge)
+    pairs = {"token": torch.tensor([5, 6]), "other": torch.tensor([7, 8])}
+    norms, mask = adjustments.attention_output_norms(model, batches)
+    rows = adjustments.position_rows(norms.log(), mask)
     return {
         "1e": SINK,
         "1g": {"model": model, "tokenizer": tokenizer},
@@ -243,6 +255,18 @@ def contexts(storybook):
         "2f": {"model": model, "tokenizer": tokenizer, "kinds": kinds},
         "2g": SHARP,
         "2h": {"model": model, "texts": in_order[:6], "mixed": mixed[:6]},
+        "3a": dict.fromkeys(["correct", "asked_first", "sentence"]),
+        "3b": {"streams": streams, "unembedding": unembedding},
+        "3c": {"bridge": bridge, "tokenizer": tokenizer},
+        "3d": {"vectors": vectors, "stream": streams[-1], "unembedding": unembedding, **pairs},
+        "3e": {"vectors": vectors[:, 0], "names": names, "unembedding": unembedding, "token": 5, "other": 7},
+        "3g": {"bridge": bridge, "tokenizer": tokenizer, "used": []},
+        "4a": {"model": model, "modules": hooks.layout(model).outputs, "tokens": batches[0].tokens[:2, :20]},
+        "4c": {"rows": rows, "layer": 1},
+        # Here these three are only left blank.
+        "4d": dict.fromkeys(["once", "twice", "renamed", "layer"]),
+        "4g": dict.fromkeys(["model", "tokenizer", "layer", "slope"]),
+        "4h": dict.fromkeys(["bridge", "batches", "layer"]),
     }
 
 
@@ -286,6 +310,12 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "2f": [{"head": None, "text": None}],
         "2g": [{"focused": None, "named": None}],
         "2h": [{"target": blank, "head": None, "score": None, "chance": None, "shuffled": None}],
+        "3a": [{"better": None, "both": None}],
+        "3c": [{"early": None, "late": None}],
+        "3e": [blank, stub],
+        "3g": [{"prompts": [], "controls": [], "answers": [], "rivals": [], "part": None}],
+        "4d": [{"ordinary": None, "clustered": None, "renamed": None}],
+        "4h": [{"layer": None, "hooks": None, "verdict": None}],
     }
     for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
         printed = says(capsys, exercise.id, answer, **contexts.get(exercise.id, {}))

@@ -152,6 +152,45 @@ def test_a_waterfall_ends_at_the_sum(count, seed, kind):
     assert [bar.get_facecolor() for bar in parts] == [blue if value > 0 else orange for value in values]
 
 
+@cases(count=few, seed=seeded(), kind=KINDS)
+def test_dumbbells_show_both_conditions_and_the_interval_of_the_second(count, seed, kind):
+    before, after, below, above = numbers(seed, 4, count)
+    low, high = after - abs(below), after + abs(above)
+    ax = axes()
+    drawn = [kind(values) for values in (before, after, low, high)]
+    plots.dumbbells(*drawn, names(count), ax, xlabel="nats", labels=["off", "on"])
+    lines, (bars,) = ax.collections[0].get_segments(), ax.containers
+    np.testing.assert_allclose([(line[0][0], line[1][0]) for line in lines], np.stack([before, after], 1))
+    np.testing.assert_allclose(ax.collections[1].get_offsets()[:, 0], before)
+    np.testing.assert_allclose(bars.lines[0].get_xdata(), after)
+    np.testing.assert_allclose(
+        [(end[0][0], end[1][0]) for end in bars.lines[2][0].get_segments()], np.stack([low, high], 1)
+    )
+    assert written(ax.get_yticklabels()) == names(count)
+    assert written(ax.get_legend().get_texts()) == ["off", "on"]
+    assert ax.yaxis_inverted()  # the first part is on top
+
+
+@cases(count=few, points=st.integers(3, 5), seed=seeded(), kind=KINDS)
+def test_areas_add_up(count, points, seed, kind):
+    heights, ax = abs(numbers(seed, count, points)), axes()
+    plots.areas(
+        kind(np.arange(points) + 1.0), dict(zip(names(count), map(kind, heights))), ax, xlabel="t", ylabel="norm"
+    )
+    for area, top in zip(ax.collections, heights.cumsum(0)):
+        ends = area.get_paths()[0].vertices
+        np.testing.assert_allclose([ends[ends[:, 0] == x, 1].max() for x in range(1, points + 1)], top)
+    assert set(written(ax.texts)) <= set(names(count))
+
+
+def test_a_negative_area_is_drawn_as_none(ax):
+    plots.areas([1, 2, 3], {"up": [1, 1, 1], "down": [-1, -2, 1]}, ax, xlabel="t", ylabel="norm")
+    up, down = (area.get_paths()[0].vertices for area in ax.collections)
+    assert set(down[down[:, 0] == 1, 1]) == {1}  # where it is negative, it starts and ends at the area below
+    assert down[:, 1].max() == 2
+    assert up[:, 1].max() == 1
+
+
 def test_nothing_is_marked_by_a_line(ax):
     for draw in [
         lambda: plots.by_layer({"a": [1.0, 2]}, ax, ylabel=""),

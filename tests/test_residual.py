@@ -13,6 +13,7 @@ from properties import cases, seeded
 
 from interp_helpers import ArgumentError, ModelError, residual
 from interp_helpers.residual import Unembedding
+from interp_helpers.text import Batch
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 RAW_AND_PROCESSED = [(family, processed) for family in tiny.FAMILIES for processed in [False, True]]
@@ -197,6 +198,19 @@ def test_parts_come_in_the_order_in_which_the_model_adds_them():
 
 
 @pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_parts_at_the_end_are_those_of_every_text_alone(family, heads):
+    """Of texts of unequal length in two batches, the parts at each text's last token, and not at padding."""
+    bridge, _, _ = run(family)
+    rows = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
+    names, vectors = residual.final_parts(bridge, [Batch.from_rows(rows[:2]), torch.tensor(rows[2:])], heads=heads)
+    for text, row in enumerate(rows):
+        alone, of_row = residual.parts(bridge.run_with_cache(torch.tensor([row]))[1], heads=heads)
+        assert names == alone
+        torch.testing.assert_close(vectors[:, text], of_row[:, 0, -1], **of_size(of_row))
+
+
+@pytest.mark.parametrize("heads", [False, True])
 @pytest.mark.parametrize("change", [2, torch.nan])
 def test_parts_that_do_not_add_up_are_refused(heads, change):
     _, _, kept = run("llama")
@@ -250,6 +264,19 @@ def test_attribution_is_linear_in_the_parts(generator, parts, d_model, two):
     if two:
         turned = residual.logit_attribution(vectors, stream, unembedding, other, token)
         torch.testing.assert_close(turned, -attribution, **of_size(attribution))
+
+
+@cases(generator=seeded(), d_model=st.integers(2, 5), two=st.booleans())
+def test_a_part_along_the_reading_direction_is_its_share_by_a_loop(generator, d_model, two):
+    """As the definition has it: the share of a part that writes 1 into one number and nothing else."""
+    unembedding = drawn_unembedding(generator, d_model)
+    stream = torch.randn(3, d_model, generator=generator, dtype=torch.double)
+    words = torch.randint(5, (3,), generator=generator), torch.randint(5, (3,), generator=generator) if two else None
+    direction = residual.reading_direction(stream, unembedding, *words)
+    for number, part in enumerate(torch.eye(d_model, dtype=torch.double)):
+        both = torch.stack([part.expand(3, -1), stream - part])
+        share = residual.logit_attribution(both, stream, unembedding, *words)[0]
+        torch.testing.assert_close(direction[:, number], share, **CLOSE)
 
 
 def test_parts_that_lack_one_are_refused_and_long_vectors_elsewhere_do_not_hide_it():

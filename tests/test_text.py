@@ -229,6 +229,16 @@ def test_a_text_that_does_not_fit_is_named():
         token_batches(tokenizer(), ["one"], context=1, start=0)
 
 
+@pytest.mark.parametrize("start", [None, 5])
+def test_long_texts_can_be_cut(start):
+    whole, cut = (
+        token_batches(tokenizer(), ["one", "one two three four"], start=start, **options)[0]
+        for options in ({}, {"context": 3, "cut": True})
+    )
+    assert torch.equal(cut.tokens, whole.tokens[:, :3])
+    assert cut.lengths.tolist() == [whole.lengths[0].item(), 3]
+
+
 @cases(length=st.integers(1, 6), sequences=st.integers(1, 4), start=st.none() | st.integers(0, 9),
        seed=st.integers(0, 2**40))  # fmt: skip
 def test_random_tokens_come_twice(length, sequences, start, seed):

@@ -12,9 +12,10 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
+from browser import browser
 
-from interp_helpers import ArgumentError
-from interp_helpers.views import attention_view, prediction_view, token_view, views_loader
+from interp_helpers import ArgumentError, token_labels
+from interp_helpers.views import attention_view, lens_view, prediction_view, token_view, views_loader
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = ['"', "'", "</script><b>", "<!--", "\n", "\\", "😀", "\u2028", "`${1}`", "&lt;"]
@@ -31,7 +32,7 @@ def words(count):
 
 def sent(view):
     """What a view hands to the page: (name of its card, its data)."""
-    name, data = re.search(r'\}\)\("([^"]+)", "\w+", (\{.*\})\)</script>$', view.data).groups()
+    name, data = re.search(r'\}\)\("([^"]+)", "\w*", (\{.*\})\)</script>$', view.data).groups()
     return name, json.loads(data)
 
 
@@ -91,6 +92,7 @@ def test_a_view_is_small():
     assert len(attention_view(words(32), torch.ones(8, 32, 32).tril() / torch.arange(1, 33)[:, None]).data) < 20_000
     assert len(attention_view(words(14), causal(48, 14)).data) < 30_000
     assert len(token_view(words(100), torch.randn(100)).data) < 15_000
+    assert len(lens(depths=7, positions=20, vocabulary=300).data.encode()) < 60_000
 
 
 def test_a_view_is_the_same_every_time():
@@ -101,6 +103,19 @@ def test_a_view_is_the_same_every_time():
     other = attention_view(words(5), causal(2, 5, seed=1))
     assert sent(other)[0] != sent(first)[0]
     assert f'<div data-view="{sent(first)[0]}"' in first.data
+
+
+def drawn_text(depths, positions, vocabulary=9, seed=0):
+    """Random token ids and logits of every depth."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(vocabulary, (positions,), generator=generator)
+    return tokens, 3 * torch.randn(depths, positions, vocabulary, generator=generator)
+
+
+def lens(depths, positions, vocabulary=9):
+    """A view of a random text with a random control."""
+    prompt, control = (drawn_text(depths, positions, vocabulary, seed) for seed in (0, 1))
+    return lens_view(Words(words(vocabulary)), *prompt, control)
 
 
 @pytest.mark.parametrize("digits", [1, 3, 6])
@@ -145,6 +160,7 @@ def test_nothing_asks_the_network(monkeypatch):
         attention_view(words(4), causal(2, 4)),
         token_view(words(4), torch.arange(4.0)),
         prediction_view(Words(words(3)), torch.tensor([0, 1, 2]), torch.eye(3), top_k=2),
+        lens(depths=3, positions=4),
     ]
     page = re.sub('"[A-Za-z0-9+/=]{1000,}"', "", views_loader()._repr_html_())  # without the bundle
     for html in (*[view._repr_html_() for view in views], page):
@@ -339,6 +355,227 @@ def test_no_token_of_a_text_becomes_markup(number):
     for tokens in (data.get("tokens") or data["prompt"], *data.get("topKTokens", [])):
         assert sorted(token.replace("\u2060", "") for token in tokens) == sorted(labels)
         assert not re.search("[<&][^\u2060]", "".join(tokens)), "CircuitsVis takes it for HTML"
+
+
+# Two depths of a text of two tokens, as probabilities of the words "a", "·b" and "c↵".
+THREE = ["a", " b", "c\n"]
+EARLY, LATE = [[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], [[1.0, 0.0, 0.0], [0.25, 0.6, 0.15]]
+PROMPT = (torch.tensor([2, 1]), torch.tensor([EARLY, LATE]).clamp_min(1e-20).log() + 5)
+# The control has the same probabilities at position 0, where its token is the same.
+CONTROL = (torch.tensor([2, 0]), PROMPT[1].clone())
+CONTROL[1][:, 1] = torch.tensor([[0.6, 0.2, 0.2], [0.05, 0.7, 0.25]]).log()
+
+
+def named(view):
+    """{name of a table: its cells, as lists of (word, number)}, in the order of the page: the last depth first."""
+    data = sent(view)[1]
+    return {
+        table["name"]: [[(data["words"][word], value / 1000) for word, value in cell] for cell in table["cells"]]
+        for table in data["tables"]
+    }
+
+
+def shown(view):
+    """The table without JavaScript, row by row: [text, colour, title] of a cell, the text alone of a label."""
+    rows = re.findall("<tr>(.*?)</tr>", view.data.partition("\n<style>")[0], re.S)
+    label = r"<th scope=\"(?:row|col)\" style=\"background-color:white;color:black;white-space:nowrap\">([^<]*)</th>"
+    cell = r"<td style=\"background-color:(#[0-9a-f]{6})\" title=\"([^\"]*)\">([^<]*)</td>"
+    assert not re.sub(f"{label}|{cell}", "", "".join(rows)), "nothing else stands in a row"
+    return [
+        [[unescape(text), colour, unescape(title)] if colour else unescape(name) for name, colour, title, text in found]
+        for found in (re.findall(f"{label}|{cell}", row) for row in rows)
+    ]
+
+
+def test_a_lens_by_hand():
+    view = lens_view(Words(THREE), *PROMPT, top_k=2)
+    assert named(view) == {
+        "prompt": [
+            [("a", 1.0), ("·b", 0.0)],
+            [("·b", 0.6), ("a", 0.25)],
+            [("a", 0.5), ("·b", 0.3)],
+            [("c↵", 0.7), ("·b", 0.2)],
+        ]
+    }
+    assert sent(view)[1]["tables"][0]["heads"] == ["c↵", "·b"]
+    # 0.6 of the way from white to (86, 180, 233) is (153.6, 210, 241.8).
+    assert shown(view) == [
+        ["depth", "c↵", "·b"],
+        ["after layer 0", ["a", "#56b4e9", "a 1.000, ·b 0.000"], ["·b", "#9ad2f2", "·b 0.600, a 0.250"]],
+        ["embedding", ["a", "#aadaf4", "a 0.500, ·b 0.300"], ["c↵", "#89caf0", "c↵ 0.700, ·b 0.200"]],
+    ]
+
+
+def test_a_control_adds_itself_and_what_rises_from_it_to_the_prompt():
+    view = lens_view(Words(THREE), *PROMPT, CONTROL, top_k=2)
+    assert [table["heads"] for table in sent(view)[1]["tables"]] == [["c↵", "·b"], ["c↵", "a"], ["c↵", "·b\na"]]
+    tables = named(view)
+    assert tables["prompt"] == named(lens_view(Words(THREE), *PROMPT, top_k=2))["prompt"]
+    assert tables["control"] == named(lens_view(Words(THREE), *CONTROL, top_k=2))["prompt"]
+    # Only "a" rises after layer 0, by 0.25 - 0.05. In the embedding "c↵" rises by 0.7 - 0.2, and nothing else does.
+    assert tables["difference"] == [[], [("a", 0.2)], [], [("c↵", 0.5)]]
+    assert shown(view) == shown(lens_view(Words(THREE), *PROMPT, top_k=2)), "without JavaScript, the prompt alone"
+
+
+def test_nothing_rises_from_a_text_to_itself_or_by_less_than_is_shown():
+    assert named(lens_view(Words(THREE), *PROMPT, PROMPT, top_k=3))["difference"] == [[], [], [], []]
+    nearly = torch.tensor([[[0.5004, 0.4996]]]).log()
+    even = (torch.tensor([0]), torch.zeros(1, 1, 2))
+    assert named(lens_view(Words(["a", "b"]), even[0], nearly, even, top_k=2))["difference"] == [[]]
+
+
+def test_cells_are_the_largest_probabilities_of_the_logits():
+    prompt, control = drawn_text(4, 5, seed=2), drawn_text(4, 5, seed=3)
+    tables = named(lens_view(Words(words(9)), *prompt, control, top_k=4))
+    one, other = (each[1].double().softmax(-1).flip(0).reshape(20, 9).numpy() for each in (prompt, control))
+    for name, numbers in [("prompt", one), ("control", other), ("difference", one - other)]:
+        for cell, row in zip(tables[name], numbers, strict=True):
+            order = [each for each in np.argsort(-row)[:4] if name != "difference" or row[each] >= 0.0005]
+            assert [word for word, _ in cell] == [f"·word{each}" for each in order]
+            np.testing.assert_allclose([value for _, value in cell], row[order], rtol=0, atol=0.00051)
+
+
+def test_the_last_depth_of_a_lens_is_the_models_own_prediction(storybook):
+    model, tokenizer = storybook
+    tokens = torch.tensor(tokenizer("The king gave the old dog a bone.")["input_ids"])
+    logits = model(tokens[None]).logits.detach()
+    rows = shown(lens_view(tokenizer, tokens, torch.cat([logits.flip(1), logits])))
+    assert rows[0][1:] == token_labels(tokenizer, tokens)
+    assert [cell[0] for cell in rows[1][1:]] == token_labels(tokenizer, logits[0].argmax(-1))
+    assert [row[0] for row in rows[1:]] == ["after layer 0", "embedding"]
+
+
+def test_a_lens_is_the_same_every_time():
+    assert lens(3, 4).data == lens(3, 4).data
+    prompt = drawn_text(3, 4)
+    assert sent(lens(3, 4))[0] != sent(lens_view(Words(words(9)), *prompt))[0]
+
+
+def test_no_token_of_a_lens_becomes_markup():
+    count = len(NASTY)
+    prompt = (torch.arange(count), torch.eye(count).expand(2, -1, -1))
+    view = lens_view(Words(NASTY), *prompt, (prompt[0].flip(0), prompt[1].flip(-1)), top_k=count)
+    labels = [token.replace("\n", "↵") for token in NASTY]
+    rows = shown(view)
+    assert rows[0][1:] == labels
+    assert [[cell[0] for cell in row[1:]] for row in rows[1:]] == [labels, labels]
+    assert rows[1][1][2].startswith(f"{labels[0]} 0.")
+    assert sorted(sent(view)[1]["words"]) == sorted(labels)
+    tags = {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert set(Card(view).tags) == tags
+    assert set(re.findall("</?([a-z]+|!)", view.data.partition("<script>")[0])) == tags | {"style"}
+    assert outside_of_text(view)[-2:] == ["<script", "</script"]
+
+
+def test_black_is_readable_on_the_colours_of_a_lens():
+    for table in sent(lens(1, 1))[1]["tables"]:
+        assert (luminance("#" + bytes(table["colour"]).hex()) + 0.05) / 0.05 > 7
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ((torch.tensor([0, 1]), torch.zeros(2, 3, 4)), {}, r"lens_view: logits must be .*depth position vocabulary"),
+        ((torch.tensor([0, 1]), torch.zeros(2, 4)), {}, r"lens_view: logits must be .*f32\[2,4\]"),
+        (
+            (torch.tensor([0]), torch.full((2, 1, 4), torch.nan)),
+            {"top_k": 1},
+            "logits of the prompt holds NaN or infinity",
+        ),
+        ((torch.tensor([0]), torch.zeros(0, 1, 4)), {}, r"logits has the shape \(0, 1, 4\); give at least one depth"),
+        ((torch.zeros(0).long(), torch.zeros(2, 0, 4)), {}, r"\(2, 0, 4\); give at least one depth and one token"),
+        (drawn_text(2, 3), {"top_k": 0}, "top_k is 0; choose a number from 1 to 9"),
+        (drawn_text(2, 3), {"top_k": 10}, "top_k is 10; choose a number from 1 to 9"),
+        (drawn_text(2, 3), {"control": drawn_text(2, 4)}, "Choose a control of as many tokens"),
+        (drawn_text(2, 3), {"control": drawn_text(3, 3)}, "the same depths"),
+        (drawn_text(2, 3), {"control": drawn_text(2, 3, vocabulary=8)}, r"\(2, 3, 8\)"),
+        (drawn_text(2, 3), {"control": drawn_text(2, 3)[1]}, "lens_view: control must be"),
+        (
+            drawn_text(2, 3),
+            {"control": (torch.zeros(3).long(), torch.full((2, 3, 9), torch.nan))},
+            "logits of the control holds NaN or infinity",
+        ),
+    ],
+)
+def test_a_lens_of_another_shape_is_refused(prompt, options, message):
+    with pytest.raises(ArgumentError, match=message):
+        lens_view(Words(words(9)), *prompt, **options)
+
+
+# What a reader sees of the first view of a page.
+SEEN = """(() => {
+  const card = document.querySelector("[data-view]"), shown = card.querySelector("td[data-shown]");
+  return {
+    cells: [...card.querySelectorAll("td")].map((cell) => cell.textContent),
+    where: card.querySelector("lens-panel b").textContent,
+    panel: [...card.querySelectorAll("li")].map((line) => [...line.children].map((each) => each.textContent)),
+    colour: getComputedStyle(shown).backgroundColor,
+    pressed: [...card.querySelectorAll("[aria-pressed=true]")].map((button) => button.textContent),
+  };
+})()"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [375, 1000])
+def test_a_lens_is_drawn_switches_and_shows_what_is_pointed_at(width, tmp_path):
+    """Twice on a page without the loader."""
+    count = len(NASTY)
+    prompt = (torch.arange(count), 9 * torch.eye(count).repeat(12, 2, 1)[:, :count])
+    prompt[1][-1] = 0
+    prompt[1][-1, 4, 2] = 2.0
+    control = (prompt[0].flip(0), prompt[1].roll(1, -1))
+    view = lens_view(Words(NASTY), *prompt, control, top_k=3)
+    tables = named(view)
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    with browser(tmp_path / "profile") as page:
+        page.width(width)
+        page.open(file.as_uri())
+        assert page.wait("document.querySelectorAll('[data-view][id] lens-panel li').length == 6")
+        assert page.run("new Set([...document.querySelectorAll('[id]')].map((each) => each.id)).size") == 2
+
+        def sees(name, number, sign=""):
+            seen = page.run(SEEN)
+            assert seen["pressed"] == [name]
+            assert seen["cells"] == [cell[0][0] if cell else "" for cell in tables[name]]
+            assert seen["panel"] == [[word, f"{sign}{value:.3f}", ""] for word, value in tables[name][number]]
+            layer, position = 10 - number // count, number % count
+            assert seen["where"].startswith(f"after layer {layer}, position {position}, ")
+            return seen
+
+        def act(script):
+            page.run(f"{{const card = document.querySelector('[data-view]'); {script}}}")
+
+        assert sees("prompt", count - 1)["colour"] == "rgb(238, 248, 253)"  # a tenth of the way from white
+        act("card.querySelectorAll('td')[4].dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))")
+        sees("prompt", 4)
+        act("card.querySelector('table').dispatchEvent(new MouseEvent('mouseleave'))")
+        sees("prompt", count - 1)
+        act("card.querySelectorAll('td')[4].click()")
+        for key, number in [("Down", 4 + count), ("Right", 5 + count), ("Up", 5), ("Up", 5), ("Left", 4)]:
+            page.call("Input.dispatchKeyEvent", type="keyDown", key=f"Arrow{key}")
+            sees("prompt", number)
+        act("card.querySelectorAll('button')[1].click()")
+        sees("control", 4)
+        act("card.querySelectorAll('button')[2].click()")
+        assert sees("difference", 4, "+")["panel"]
+        # The page does not scroll sideways, the table does, and its row labels stay where they are.
+        facts = """(() => {
+          const [box] = document.querySelectorAll("[data-view] > div"), label = box.querySelector("tbody th");
+          box.scrollLeft = 0;
+          const before = label.getBoundingClientRect().x;
+          box.scrollLeft = 100;
+          return [document.scrollingElement.scrollWidth, box.scrollLeft, label.getBoundingClientRect().x - before,
+            Math.min(...[...box.querySelectorAll("td")].map((cell) => cell.getBoundingClientRect().height))];
+        })()"""
+        wide, scrolled, moved, height = page.run(facts)
+        assert wide == width
+        assert moved == 0
+        assert (scrolled == 100) == (width == 375)
+        assert height >= 24
+        assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
+        assert page.after("Runtime.exceptionThrown") == []
 
 
 def dom(html, folder):

@@ -1,448 +1,700 @@
-"""Checkers of notebook 04: masks, averages over sentences of unequal length, regressions, and what they rest on."""
+"""Exercises of notebook 04: recording what attention adds, regressions of its length, and where it comes from."""
+
+import operator
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import torch
 
 from .. import adjustments
-from ..errors import InterpError
-from ..models import context_length
-from ..text import encode
-from .judging import Wrong, as_tensor, choose, compare, fresh, require, same, shown
+from ..errors import TextError
+from ..hooks import read, visit_attention
+from ..interventions import text_loss
+from ..models import context_length, prepare
+from ..text import Batch, encode
+from .judging import Exercise, Wrong, choose, parts, random_pattern, require, shown
 
 READ = 30  # as in the notebook's regression, a slope is over positions 1 to 29
-FIRST, SHARE = 5, 0.1  # the project: the first position that is scored, and the share of the error that has to go
+
+# 4a: a hook of your own. Answers: a model, some of its modules and tokens (batch, position) -> what each module puts
+# out, (module, batch, position, d_model), in the order of the modules.
 
 
-def token_values(pick):
-    """The values of tokens alone.
+class Reader(torch.nn.Module):
+    """A small network of token ids, which counts its runs."""
 
-    values `(layer, sentence, position)` and lengths `(sentence,)` -> `(layer, token)`: what stands where a token is,
-    sentence after sentence. Padding stands on the right and may hold anything.
+    def __init__(self, depth, width):
+        super().__init__()
+        self.embed = torch.nn.Embedding(9, width)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(width, width) for _ in range(depth))
+        self.runs = 0
+
+    def forward(self, tokens):
+        self.runs += 1
+        stream = self.embed(tokens)
+        for layer in self.layers:
+            stream = stream + layer(stream).tanh()
+        return stream
+
+
+def _networks(generator, model, modules, tokens):
+    """Small networks, some of whose modules are given in another order than they run in, and then the notebook's model.
+
+    What stands after a yield runs when the answer was right. Hooks that stay are found before the model gets any.
     """
-    generator = fresh()
-    for layers, lengths, width, padding in [(2, [4, 1, 6, 3], 7, None), (3, [5, 2], 5, 0.0), (1, [3], 3, None)]:
-        lengths = torch.tensor(lengths)
-        place = torch.arange(width).expand(len(lengths), width)
-        mask = place < lengths[:, None]
-        values = torch.randn(layers, *mask.shape, generator=generator, dtype=torch.double)
-        values[:, 0, 1] = 0  # a token's value may be 0
-        if padding is not None:
-            values = values.masked_fill(~mask, padding)
-        numbers = "your mask holds integers, not True and False. As an index they are row numbers: every 1 took all "
-        numbers += "of row 1, every 0 all of row 0. Make it boolean."
-        mistakes = {
-            "padding is still there. Keep only what stands where a token is, with a boolean mask as an index.": values,
-            "padding is still there, now in one row. Use a boolean mask as an index.": values.flatten(1),
-            "you set padding to 0, but the cells are still there, and a mean would count them. Use the mask as an "
-            "index, not as a factor.": values * mask,
-            "padding became 0 and stayed. Use the mask as an index, not as a factor.": (values * mask).flatten(1),
-            "you went by the values, and a token's value may be 0. Only the lengths say where tokens are.": values[
-                values != 0
-            ].view(layers, -1),
-            numbers: values[:, mask.long() % len(lengths)],
-            "every sentence brings a cell of padding, where there is one. Positions begin at 0: the last token stands "
-            "at length - 1.": values[:, place <= lengths[:, None]],
-            "every sentence lacks its last token. Positions begin at 0: those of tokens are below the length.": values[
-                :, place < lengths[:, None] - 1
-            ],
-            "every sentence lacks its first token. Here position 0 counts.": values[:, mask & (place > 0)],
-            "you kept the padding and left the tokens out: the mask is upside down.": values[:, ~mask],
-            "you kept the last cells of every row; tokens stand on the left, padding on the right.": values[
-                :, mask.flip(1)
-            ],
-            "you went through it position by position; sentence after sentence is asked for.": values.mT[:, mask.T],
-        }
-        right = torch.cat([values[:, row, :length] for row, length in enumerate(lengths.tolist())], 1)
-        given = f"{layers} layers and sentences of {_listed(lengths)} tokens in rows of {width}"
-        compare(pick(values, lengths), right, mistakes, given=given)
-    return "every token once, in every layer, whatever stands in the padding."
+    for depth, width, order in [(4, 6, [2, 0, 3]), (2, 3, [1, 0]), (1, 4, [0])]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            reader = Reader(depth, width)
+        yield reader, [reader.layers[number] for number in order], torch.randint(9, (2, 5), generator=generator)
+        runs = reader.runs - 1  # one was the reference's
+        require(
+            runs <= 1,
+            f"your function ran the model {runs} times. One run is enough, because every module can have a hook at the "
+            "same time.",
+        )
+        require(
+            not any(module._forward_hooks or module._forward_pre_hooks for module in reader.modules()),
+            "what you recorded is right, but hooks are still on the modules after your function returned. A hook that "
+            "stays runs in every later cell too. Call `remove()` on each handle that you got when you registered them.",
+        )
+    yield model, modules, tokens.to(model.device)
 
 
-def mean_change(change, *, logs=None, mask=None):
-    """Changes inside the same sentences.
+@torch.no_grad()
+def _passed(model, modules, tokens):
+    """What passes the modules while the model runs, in the order in which they run: (number, input, output) each."""
+    passed = []
 
-    values `(layer, sentence, position)` and mask `(sentence, position)` -> `(layer, position - 1)`: the mean, over the
-    sentences that reach a position, of the change to it from the position before; NaN where no sentence does.
-    logs, mask: the notebook's, for what the message says about them.
-    """
-    generator = fresh()
+    def note(number):
+        return lambda module, inputs, output: passed.append((number, inputs[0], output))
+
+    with ExitStack() as stack:
+        for number, module in enumerate(modules):
+            stack.enter_context(module.register_forward_hook(note(number)))
+        model(tokens)
+    return passed
+
+
+def _in_order(passed, place=2):
+    """What passed, as one tensor in the order of the modules; place: 1 for inputs and 2 for outputs."""
+    return torch.stack([each[place] for each in sorted(passed, key=lambda each: each[0])])
+
+
+OWN_HOOK = Exercise(
+    "4a",
+    "Catch what modules put out",
+    kind="Build",
+    difficulty=2,
+    points=2,
+    reference=lambda *given: _in_order(_passed(*given)),
+    inputs=_networks,
+    mistakes={
+        "your outputs are in the order in which the modules ran. Return them in the order of `modules`, so that the "
+        "caller knows which output belongs to which module.": lambda *given: torch.stack(
+            [output for _, _, output in _passed(*given)]
+        ),
+        "you recorded what goes into the modules. `register_forward_hook` calls a hook with (module, inputs, output), "
+        "and the output is the third of them.": lambda *given: _in_order(_passed(*given), 1),
+        "you returned the output of one module, the last one that ran. Keep what every hook gets, and stack it.": (
+            lambda *given: _passed(*given)[-1][2]
+        ),
+        "you returned what the model returned. Return what the hooks got while it ran.": (
+            lambda model, modules, tokens: model(tokens)
+        ),
+        "your first axis is the batch. Stack the outputs so that the modules come first.": lambda *given: _in_order(
+            _passed(*given)
+        ).transpose(0, 1),
+    },
+    praise="every output is in its place, also where the modules run in another order, and no hook was left behind.",
+)
+
+
+# 4b: changes inside the same sentences. Answers: values (layer, sentence, position) and mask (sentence, position) ->
+# (layer, position - 1).
+
+
+def _padded_sentences(generator):
     for lengths, padding in [([6, 3, 1, 5], None), ([4, 6, 2], torch.nan), ([2, 4, 1], None), ([6], None)]:
-        here = torch.arange(6) < torch.tensor(lengths)[:, None]
-        values = torch.randn(2, *here.shape, generator=generator, dtype=torch.double) + torch.tensor(lengths)[:, None]
-        if padding is not None:
-            values = values.masked_fill(~here, padding)
-        right = torch.full((2, 5), torch.nan, dtype=torch.double)
-        for position in range(1, max(lengths)):
-            steps = [
-                values[:, row, position] - values[:, row, position - 1]
-                for row, length in enumerate(lengths)
-                if length > position
-            ]
-            right[:, position - 1] = torch.stack(steps).mean(0)
-        steps, both = values.diff(dim=-1), here[:, 1:]
-        factor = "you multiplied by the mask. Padding holds NaN here, as it does in `logs`, and NaN times 0 is NaN. "
-        mistakes = {  # the first is wrong where padding is NaN only
-            factor + "Put a 0 in its place, with torch.where, before you add.": (steps * both).sum(1) / both.sum(0),
-            "you subtracted means. The later mean is over fewer sentences than the earlier one, so the difference is "
-            "partly about which sentences are left. Subtract inside each sentence, then average.": (
-                torch.where(here, values, 0).sum(1) / here.sum(0)
-            ).diff(dim=-1),
-            "you counted steps from a last token into the padding. The sentence must have a token at both ends of a "
-            "step.": torch.where(here[:, :-1], steps, 0).sum(1) / here[:, :-1].sum(0),
-            "you counted padding as if it were tokens. The mask says which steps exist.": steps.mean(1),
-            "you divided by the number of sentences. Divide by how many of them reach the position.": (
-                torch.where(both, steps, 0).sum(1) / len(lengths)
-            ),
-            "the sign is the wrong way round: a change is the value here minus the value before.": -right,
-            "that is one row for all layers. Average over sentences only.": right.mean(0),
-            "no sentence reaches the last positions, and you say that nothing changes there. A mean of nothing is not "
-            "0; leave it NaN.": right.nan_to_num(0),
-        }
-        given = f"sentences of {_listed(lengths)} tokens in rows of 6"
-        compare(change(values, here), right, mistakes, given=given)
-    return "every sentence is compared with itself." + _against_means(logs, mask)
+        mask = torch.arange(6) < torch.tensor(lengths)[:, None]
+        # Long sentences have larger values, so that a mean changes when sentences end.
+        values = torch.randn(2, *mask.shape, generator=generator, dtype=torch.double) + torch.tensor(lengths)[:, None]
+        yield values if padding is None else values.masked_fill(~mask, padding), mask
 
 
-def _listed(numbers):
-    return ", ".join(str(int(each)) for each in numbers)
+def _step_by_step(values, mask):
+    changes = torch.full((len(values), mask.shape[1] - 1), torch.nan, dtype=values.dtype)
+    for position in range(1, mask.shape[1]):
+        reaching = [row for row in range(len(mask)) if mask[row, position]]
+        if reaching:
+            steps = [values[:, row, position] - values[:, row, position - 1] for row in reaching]
+            changes[:, position - 1] = torch.stack(steps).mean(0)
+    return changes
 
 
-def _against_means(logs, mask):
-    """How far changes and means part in the notebook's sentences, in the layer where they part most; "" without any."""
-    if logs is None or len(mask) < 4:
-        return ""
-    late = int((mask.sum(0) >= len(mask) / 4).nonzero().max())
-    early, both = late // 3, mask[:, 1:]
-    if not 0 < early < late:
-        return ""
-    changes = torch.where(both, logs.diff(dim=-1), 0).sum(1) / both.sum(0)
-    added = changes[:, early:late].sum(1)
-    means = torch.where(mask, logs, 0).sum(1) / mask.sum(0)
-    moved = means[:, late] - means[:, early]
-    layer = int((added - moved).abs().argmax())
-    ends, rows = mask.sum(1) - 1, torch.arange(len(mask))
-    longer = ends > 0
-    last = (logs[layer, rows, ends] - logs[layer, rows, (ends - 1).clamp(min=0)])[longer].mean()
-    return (
-        f" In layer {layer}, from position {early} to {late}, the means move by {moved[layer]:+.3f} and the changes "
-        f"add up to {added[layer]:+.3f}. A sentence's last step is {last:+.3f} on average: after it, the sentence is "
-        "gone from the means, but its step stays in the sum."
-    )
+def _mean_where(values, counted):
+    """The mean over the sentences that count, with anything in the others."""
+    return torch.where(counted, values, 0).sum(1) / counted.sum(0)
 
 
-def slope_within(slope, *, rows=None, layer=None):
-    """A slope within groups.
+CHANGES_INSIDE = Exercise(
+    "4b",
+    "Changes inside the same sentences",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_step_by_step,
+    inputs=_padded_sentences,
+    mistakes={
+        # Right unless the padding is NaN, where the next but two gives the same.
+        "you multiplied by the mask. The padding may hold NaN, as it does in `logs`, and NaN times 0 is NaN. Put a 0 "
+        "in its place with `torch.where` before you add up.": lambda values, mask: (
+            (values.diff(dim=-1) * mask[:, 1:]).sum(1) / mask[:, 1:].sum(0)
+        ),
+        "you subtracted means. The later mean is over fewer sentences than the earlier one, so their difference also "
+        "depends on which sentences are left. Subtract inside each sentence first, and then average.": (
+            lambda values, mask: _mean_where(values, mask).diff(dim=-1)
+        ),
+        "you counted steps from the last token of a sentence into the padding. A step needs a token at both of its "
+        "ends.": lambda values, mask: _mean_where(values.diff(dim=-1), mask[:, :-1]),
+        "you counted padding as if it were tokens. The mask says where the tokens are.": lambda values, mask: (
+            values.diff(dim=-1).mean(1)
+        ),
+        "you divided by the number of all sentences. Divide by the number of sentences that reach the position.": (
+            lambda values, mask: torch.where(mask[:, 1:], values.diff(dim=-1), 0).mean(1)
+        ),
+        "your changes have the wrong sign. A change is the value at a position minus the value one position before.": (
+            lambda values, mask: -_step_by_step(values, mask)
+        ),
+        "you averaged over layers too. Average over the sentences only, so that every layer has a row.": (
+            lambda values, mask: _step_by_step(values, mask).mean(0)
+        ),
+        "your answer is 0 where no sentence reaches the position, as if nothing changed there. A mean over no "
+        "sentences is not 0, so leave it NaN.": lambda values, mask: _step_by_step(values, mask).nan_to_num(0),
+    },
+    praise="every sentence is compared with itself, whatever stands in the padding.",
+)
 
-    x, y, group, all `(row,)` -> a number: the slope of y on x with an intercept for every group. rows, layer: the
-    notebook's regression on position, for what the message says about its sentences.
+
+# 4c: a regression within sentences. Answers: y (row,), X (row, predictor) and sentence (row,) -> a number.
+
+
+def _unlike_sentences(generator, rows, layer):
+    """Rows of sentences that differ from each other in another way than their rows do; then the notebook's."""
+    for sizes, names, predictors in [
+        ([2, 7, 4, 6], [50256, 3, 11, 0], 2),
+        ([1, 5, 3, 1, 4], [8, 0, 900, 4, 77], 1),
+        ([9], [42], 1),
+    ]:
+        order = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        order = order[torch.randperm(len(order), generator=generator)]
+        X, noise = (torch.randn(len(order), predictors, generator=generator, dtype=torch.double) for _ in range(2))
+        y = 0.5 * X.sum(1) - 3 * order + noise[:, 0] + 4
+        yield y, X + 2 * order[:, None], torch.tensor(names)[order]
+    yield rows.y[layer], rows.X[layer], rows.sentence
+
+
+def _left(y, X):
+    """The sum of squares that least squares on the columns of X leaves of y; X may have dependent columns."""
+    solution = torch.linalg.lstsq(X, y[:, None], driver="gelsd").solution
+    return (y - (X @ solution)[:, 0]).square().sum()
+
+
+def _dummies(sentence, like):
+    return (sentence[:, None] == sentence.unique()).to(like)
+
+
+def _with_dummies(y, X, sentence):
+    """A column for every sentence gives each its own mean, and the predictors explain a share of what that leaves."""
+    columns = _dummies(sentence, y)
+    return 1 - _left(y, torch.cat([X, columns], 1)) / _left(y, columns)
+
+
+def _means(values, sentence):
+    """For each row, the mean over the rows of its sentence."""
+    columns = _dummies(sentence, values)
+    return columns @ (columns.T @ values / columns.sum(0).view(-1, *[1] * (values.dim() - 1)))
+
+
+def _centred(values, sentence):
+    return values - _means(values, sentence)
+
+
+def _with_intercept(X):
+    return torch.cat([torch.ones_like(X[:, :1]), X], 1)
+
+
+def _plain_r2(y, X):
+    return 1 - _left(y, _with_intercept(X)) / (y - y.mean()).square().sum()
+
+
+def _left_within(y, X, sentence):
+    return _left(_centred(y, sentence), _centred(X, sentence))
+
+
+_Y_ALONE = "you took the sentences' means out of y alone. Sentences differ in the predictors too, so take their means "
+REGRESSION_WITHIN = Exercise(
+    "4c",
+    "A regression within sentences",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_with_dummies,
+    inputs=_unlike_sentences,
+    mistakes={
+        "your regression compares rows of different sentences as well: it is the ordinary one, from which at most the "
+        "mean over all rows was taken out. Take out of every row the mean of its own sentence.": (
+            lambda y, X, sentence: _plain_r2(y, X)
+        ),
+        _Y_ALONE + "out of every column of X.": lambda y, X, sentence: (
+            1 - _left(_centred(y, sentence), X) / _centred(y, sentence).square().sum()
+        ),
+        _Y_ALONE + "out of X as well. An intercept does not do this, because it is one number for all sentences.": (
+            lambda y, X, sentence: _plain_r2(_centred(y, sentence), X)
+        ),
+        "you took the sentences' means out of X alone. The variance of y still holds the differences between "
+        "sentences, which these predictors cannot explain.": lambda y, X, sentence: _plain_r2(y, _centred(X, sentence)),
+        "your R² is that of the regression with a column for every sentence. It counts what the sentences' own means "
+        "explain. Compare what is left with the variance inside sentences only.": lambda y, X, sentence: (
+            1 - _left_within(y, X, sentence) / (y - y.mean()).square().sum()
+        ),
+        "you divided by the sum of squares of y itself. Take the means of the sentences out of y before you square "
+        "it.": lambda y, X, sentence: 1 - _left_within(y, X, sentence) / y.square().sum(),
+        "your regression is one of the sentences' means. It explains the differences between sentences, which should "
+        "be left out.": lambda y, X, sentence: _plain_r2(_means(y, sentence), _means(X, sentence)),
+        "you returned the share that is not explained. Subtract it from 1.": lambda *given: 1 - _with_dummies(*given),
+    },
+    praise="your R² is that of a regression in which every sentence has an intercept of its own, and it counts the "
+    "variance inside sentences only.",
+)
+
+
+# 4d: the same evidence twice. Answers: {"ordinary": ..., "clustered": ..., "renamed": ...}, each "wider", "same" or
+# "narrower": what becomes of an interval when every row comes twice.
+
+WIDTHS = ["wider", "same", "narrower"]
+
+
+def _doubled(prediction, *, once, twice, renamed, layer):
+    """How wide the intervals became, and the first prediction that is wrong.
+
+    once, twice, renamed: `regress(...).table` of the rows, of all rows twice, and of rows twice where the copies have
+    new sentence numbers. "renamed" is about the clustered interval of the latter.
     """
-    generator = fresh()
-    for sizes, names in [([2, 7, 4], [50256, 3, 11]), ([1, 5, 3, 1, 2], [8, 0, 900, 4, 77]), ([6], [42])]:
-        group = torch.repeat_interleave(torch.tensor(names), torch.tensor(sizes))
-        group = group[torch.randperm(len(group), generator=generator)]
-        x, noise = (torch.randn(len(group), generator=generator, dtype=torch.double) for _ in range(2))
-        order = (group[:, None] == torch.tensor(names)).double().argmax(1)
-        x, y = x + 2 * order, 0.5 * x - 3 * order + noise + 20  # between groups it falls, within them it rises
-        dummies = (group[:, None] == group.unique()).double()
-        right = torch.linalg.lstsq(torch.cat([x[:, None], dummies], 1), y[:, None]).solution[0, 0]
-        share = dummies / dummies.sum(0)
-        x_means, y_means = share.T @ x, share.T @ y
-        inner_x, inner_y = x - dummies @ x_means, y - dummies @ y_means
-        own = [_slope(x[group == each], y[group == each]) for each in group.unique() if (group == each).sum() > 1]
-        mistakes = {
-            "that is the slope over all rows: groups with a larger x have a smaller y here, and you read that as if x "
-            "did it. Compare each row with its own group only.": _slope(x, y),
-            "you took the group means out of y alone. Groups differ in x too, and there they still do.": _slope(
-                x, inner_y
-            ),
-            "you took the group means out of y alone, and centred x not at all.": (x * inner_y).sum()
-            / x.square().sum(),
-            "that is the slope of the groups' means: what is between the groups, just what should be left out.": (
-                _slope(x_means, y_means)
-            ),
-            "that is the slope of the groups' means, each as often as it has rows: what is between the groups, just "
-            "what should be left out.": _slope(x - inner_x, y - inner_y),
-            "you averaged the groups' own slopes. One slope for all: a group of many rows says more than one of two.": (
-                torch.stack(own).mean()
-            ),
-            "you took sums of groups out, not means: divide by how many rows a group has.": _slope(
-                x - dummies @ (dummies.T @ x), y - dummies @ (dummies.T @ y)
-            ),
-            "that is the slope of x on y. y is what is explained.": _slope(inner_y, inner_x),
-        }
-        compare(slope(x, y, group), right, mistakes, given=f"groups of {_listed(sizes)} rows", tolerance=1e-4)
-    message = "just what an intercept for every group gives."
-    if rows is None:
-        return message
-    x, y = rows.X[layer, :, 0], rows.y[layer]
-    found = as_tensor(slope(x, y, rows.sentence)).item()
-    return (
-        f"{message} With sentences as groups, the slope of layer {layer} is {100 * found:.3f} % per token, against "
-        f"{100 * _slope(x, y):.3f} over all rows. There, long sentences are compared with short ones too."
-    )
+    kinds = {"ordinary": (twice, ""), "clustered": (twice, "clustered "), "renamed": (renamed, "clustered ")}
+    said = dict(zip(kinds, [choose(each, WIDTHS) for each in parts(prediction, kinds)]))
+    ratios = {name: _width(table, layer, kind) / _width(once, layer, kind) for name, (table, kind) in kinds.items()}
+    became = {name: "narrower" if r < 0.9 else "wider" if r > 1.1 else "same" for name, r in ratios.items()}
+    return SimpleNamespace(wrong=next((name for name in kinds if said[name] != became[name]), None), **ratios)
+
+
+def _width(table, layer, kind):
+    row = table.loc[(layer, "position")]
+    return row[kind + "high"] - row[kind + "low"]
+
+
+def _about(name):
+    return lambda facts: facts.wrong == name
+
+
+SAME_TWICE = Exercise(
+    "4d",
+    "The same evidence twice",
+    kind="Read",
+    difficulty=2,
+    points=2,
+    measure=_doubled,
+    mistakes={
+        "the ordinary interval became {ordinary:.3f} times as wide. It takes every row for new evidence, and shrinks "
+        "as 1 divided by the square root of their number. It cannot know that a row is a copy.": _about("ordinary"),
+        "the clustered interval became {clustered:.3f} times as wide. It adds up all rows of a sentence before it "
+        "counts anything as evidence. A copy with the same number as its original makes no new sentence.": _about(
+            "clustered"
+        ),
+        "with renamed copies, the clustered interval became {renamed:.3f} times as wide. Clustered errors believe the "
+        "sentence numbers. A copy with a new number counts as a new sentence that is independent of its original, "
+        "although it is not.": _about("renamed"),
+    },
+    praise="with every row twice, the ordinary interval is {ordinary:.3f} times as wide, the clustered one "
+    "{clustered:.3f} times, and the clustered one with renamed copies {renamed:.3f} times. No interval can tell that "
+    "you learned nothing new, so you have to say which rows belong together.",
+)
+
+
+# 4e: an interval that draws sentences. Answers: x, y and sentence (row,), and draws (draw, n) of sentence numbers, with
+# repeats -> (2,).
+
+
+def _draws(generator):
+    """Sentences of several lengths, each with a slope of its own. In the second, one has no rows."""
+    for sizes, first in [([2, 9, 4, 3, 6, 2, 5, 7], 0), ([5, 0, 3, 8, 2, 4, 6, 3], 3)]:
+        sentence = torch.repeat_interleave(torch.arange(len(sizes)) + first, torch.tensor(sizes))
+        x, noise = torch.randn(2, len(sentence), generator=generator, dtype=torch.double)
+        own = torch.randn(len(sizes) + first, generator=generator, dtype=torch.double)
+        draws = torch.randint(len(sizes), (41, len(sizes)), generator=generator) + first  # 41: quantiles are draws
+        draws[:, 0], draws[:, 1], draws[:, 3] = draws[:, 2], first, first + 2  # one comes twice, and two have rows
+        yield x, 0.3 * x + own[sentence] * x + noise, sentence, draws
 
 
 def _slope(x, y):
     return ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
 
 
-def doubled_rows(prediction, *, once, twice, renamed, layer):
-    """The same evidence twice.
+def _slopes(x, y, sentence, draws):
+    """The slope of every draw, (draw,)."""
+    rows = {number: (sentence == number).nonzero()[:, 0] for number in draws.unique().tolist()}
+    drawn = [torch.cat([rows[number] for number in draw]) for draw in draws.tolist()]
+    return torch.stack([_slope(x[each], y[each]) for each in drawn])
 
-    prediction: {"ordinary": ..., "clustered": ..., "renamed": ...}, each "wider", "same" or "narrower": what happens to
-    the interval of a slope when every row comes twice; "renamed": the clustered one, copies as new sentences. once,
-    twice, renamed: `regress(...).table` of the rows, of all of them twice, of copies with new numbers. layer: whose.
+
+def _slopes_without_repeats(x, y, sentence, draws):
+    return torch.cat([_slopes(x, y, sentence, draw.unique()[None]) for draw in draws])
+
+
+def _mean_slopes(x, y, sentence, draws):
+    own = {number: _slope(x[sentence == number], y[sentence == number]) for number in sentence.unique().tolist()}
+    return torch.stack([torch.stack([own[n] for n in draw if n in own]).mean() for draw in draws.tolist()])
+
+
+def _ends(slopes, low=0.025, high=0.975):
+    return slopes.quantile(torch.tensor([low, high], dtype=slopes.dtype))
+
+
+def _normal(slopes):
+    return slopes.mean() + 1.96 * slopes.std() * torch.tensor([-1, 1])
+
+
+DRAWN_SENTENCES = Exercise(
+    "4e",
+    "An interval that draws sentences",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=lambda *given: _ends(_slopes(*given)),
+    inputs=_draws,
+    mistakes={
+        "you used the sentence numbers as row numbers, so a draw brought single rows. Bring all rows of every sentence "
+        "that was drawn.": lambda x, y, sentence, draws: _ends(
+            torch.stack([_slope(x[draw], y[draw]) for draw in draws])
+        ),
+        "a sentence that was drawn twice brought its rows only once. It has to bring them twice, because a bootstrap "
+        "varies how often each sentence counts.": lambda *given: _ends(_slopes_without_repeats(*given)),
+        "you averaged the slopes of single sentences. Fit one line to all rows of a draw, so that long sentences count "
+        "more.": lambda *given: _ends(_mean_slopes(*given)),
+        "you took the quantiles 0.05 and 0.95, between which nine in ten slopes lie. Nineteen in twenty lie between "
+        "0.025 and 0.975.": lambda *given: _ends(_slopes(*given), 0.05, 0.95),
+        "you took the smallest and the largest slope. They move apart as the number of draws grows, so take the "
+        "quantiles 0.025 and 0.975.": lambda *given: _ends(_slopes(*given), 0, 1),
+        "you took the mean and 1.96 standard deviations on both sides, as for a normal distribution. Take the "
+        "quantiles of the slopes themselves, which assume no distribution.": lambda *given: _normal(_slopes(*given)),
+        "you returned the high end before the low one.": lambda *given: _ends(_slopes(*given)).flip(0),
+        "you returned the slopes of all draws. Return two of their quantiles, 0.025 and 0.975.": _slopes,
+    },
+    praise="every sentence brings all of its rows, as often as it was drawn.",
+    tolerance=1e-4,
+)
+
+
+# 4f: take the output apart. Answers: pattern (head, query, key) and written (head, key, d_model) ->
+# (3, query, d_model).
+
+
+def _written(generator):
+    for heads, length, d_model in [(3, 5, 4), (1, 3, 2), (2, 1, 3)]:
+        pattern = random_pattern(heads, length, length, generator=generator)
+        yield pattern, torch.randn(heads, length, d_model, generator=generator)
+
+
+FIRST, OWN, OTHERS = range(3)
+
+
+def _key_by_key(pattern, written):
+    taken = torch.zeros(3, *written.shape[1:])
+    for head, query, key in torch.cartesian_prod(*map(torch.arange, pattern.shape)).tolist():
+        source = FIRST if key == 0 else OWN if key == query else OTHERS
+        taken[source, query] += pattern[head, query, key] * written[head, key]
+    return taken
+
+
+def _of(first=None, own=None, others=None):
+    """The answer that counts keys by other rules: each is a function (query, key) -> boolean, or None for the right
+    one."""
+    rules = [
+        first or (lambda query, key: key == 0),
+        own or (lambda query, key: (key == query) & (key > 0)),
+        others or (lambda query, key: (key != query) & (key > 0)),
+    ]
+
+    def answer(pattern, written):
+        place = torch.arange(pattern.shape[-1])
+        return torch.stack([((pattern * rule(place[:, None], place)) @ written).sum(0) for rule in rules])
+
+    return answer
+
+
+TAKE_APART = Exercise(
+    "4f",
+    "Take the output apart",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_key_by_key,
+    inputs=_written,
+    mistakes={
+        "you kept the heads apart. Attention adds the sum of what its heads write, so add them up.": lambda p, w: (
+            torch.stack([_key_by_key(p[[head]], w[[head]]) for head in range(len(p))], 1)
+        ),
+        "you averaged over heads. Attention adds the sum of what its heads write.": lambda p, w: (
+            _key_by_key(p, w) / len(p)
+        ),
+        "you counted the first query's own token twice, as the first token and as its own. Count it as the first token "
+        "only, so that the parts add up to the whole.": _of(own=lambda query, key: key == query),
+        "you counted the first query's own token as its own. It is the first token, so count it there.": _of(
+            first=lambda query, key: (key == 0) & (query > 0), own=lambda query, key: key == query
+        ),
+        "your others hold the query's own token too, so it is counted twice.": _of(others=lambda query, key: key > 0),
+        "your others hold the first token too, so it is counted twice.": _of(others=lambda query, key: key != query),
+        "your third part is everything. Take the first token and the query's own token out of it.": _of(
+            others=lambda query, key: key >= 0
+        ),
+        "you swapped queries and keys. A row of the pattern is a query, and its columns say how much the query takes "
+        "from each key.": lambda p, w: _key_by_key(p.mT, w),
+        "you did not weight by the attention. A head writes the vector of a key as often as it looks at that key.": (
+            lambda p, w: _key_by_key((p > 0).float(), w)
+        ),
+        "your first axis is the query. Stack the three parts first: (3, query, d_model).": lambda p, w: _key_by_key(
+            p, w
+        ).transpose(0, 1),
+        "your parts are in another order. The first token comes first, then the query's own token, and then all "
+        "others.": lambda p, w: _key_by_key(p, w)[[OWN, FIRST, OTHERS]],
+        "you returned lengths. Lengths do not add up as vectors do, so return the vectors.": lambda p, w: _key_by_key(
+            p, w
+        ).norm(dim=-1),
+    },
+    praise="the three parts add up to what the heads write, and every token is counted once.",
+)
+
+
+# 4g: a text on which it does not shrink. Answers: a text.
+
+EARLY, LATE = 3, 28  # positions at which attention to the first token is told
+
+
+@torch.no_grad()
+def _level(text, model, tokenizer, layer, slope):
+    """The slope of the layer's log norms on a text, in percent per token, and the attention to the first token.
+
+    slope: the notebook's, in percent per token.
     """
-    kinds = {"ordinary": (twice, ""), "clustered": (twice, "clustered "), "renamed": (renamed, "clustered ")}
-    asked = ", ".join(map(repr, kinds))
-    require(isinstance(prediction, dict), f"the prediction is a dict with {asked}; it is {shown(prediction)}.")
-    missing = [name for name in kinds if prediction.get(name) is None]
-    require(not missing, f"there is no prediction yet for {', '.join(map(repr, missing))}.")
-    why = {
-        "ordinary": "an ordinary interval takes every row for new evidence and shrinks as one over the root of their "
-        "number. It cannot know a copy from a new row.",
-        "clustered": "all rows of a sentence are added up before anything is called evidence. A copy beside its "
-        "original, under the same number, makes no new sentence.",
-        "renamed": "clustered errors believe the sentence numbers. A copy under a new number counts as a new "
-        "sentence, independent of its original, which it is not.",
-    }
-    ratios = {}
-    for name, (table, prefix) in kinds.items():
-        found = choose(prediction[name], ["wider", "same", "narrower"])
-        ratios[name] = _width(table, layer, prefix) / _width(once, layer, prefix)
-        measured = "narrower" if ratios[name] < 0.9 else "wider" if ratios[name] > 1.1 else "same"
-        require(
-            found == measured,
-            f"{name}: the interval came out {ratios[name]:.3f} times as wide. {why[name][0].upper() + why[name][1:]}",
-        )
-    told = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
-    return (
-        f"width with every row twice over width with every row once: {told}. No interval can tell that you learned "
-        "nothing new; you have to say which rows belong together."
+    require(isinstance(text, str), f"the answer is a text in quotes; yours is {shown(text)}.")
+    try:
+        tokens = encode(tokenizer, text, context=context_length(model))[:, :READ]
+    except TextError as problem:
+        raise Wrong(f"this text cannot be read: {problem}") from None
+    require(tokens.shape[1] == READ, f"your text has {tokens.shape[1]} tokens. It should have {READ} or more.")
+    norms = adjustments.attention_outputs(model, tokens)[layer, 0, 1:].double().norm(dim=-1).cpu()
+    patterns = {}
+    with visit_attention(model, lambda number, pattern, values: patterns.update({number: pattern[0].mean(0)})):
+        read(model, prepare(model, tokens))
+    return SimpleNamespace(
+        kinds=len(tokens.unique()),
+        layer=layer,
+        slope=slope,
+        found=100 * _slope(torch.arange(1.0, READ).double(), norms.log()).item(),
+        early=patterns[layer][EARLY, 0].item(),
+        late=patterns[layer][LATE, 0].item(),
     )
 
 
-def _width(table, layer, prefix=""):
-    """How wide the interval of a layer's slope on position is; prefix: "" or "clustered "."""
-    row = table.loc[(layer, "position")]
-    return row[prefix + "high"] - row[prefix + "low"]
+def _steeper_than(share):
+    """Whether the text's slope is more than a share of the notebook's, in the same direction."""
+    return lambda facts: facts.found * facts.slope > share * facts.slope**2
 
 
-def slope_interval(interval, *, rows=None, fit=None, layer=None):
-    """An interval that draws sentences.
-
-    x, y, sentence `(row,)`, and draws `(draw, n)` of sentence numbers, with repeats -> `(2,)`: the 2.5 % and 97.5 %
-    quantiles of the draws' slopes; a sentence drawn twice brings all its rows twice. rows, fit, layer: the notebook's
-    regression on position, whose intervals the message compares with.
-    """
-    generator = fresh()
-    for sizes, start in [
-        ([2, 9, 4, 3, 6, 2, 5, 7], 0),
-        ([5, 0, 3, 8, 2, 4, 6, 3], 3),
-    ]:  # in the second, one without rows
-        sentence = torch.repeat_interleave(torch.arange(len(sizes)) + start, torch.tensor(sizes))
-        x = torch.randn(len(sentence), generator=generator, dtype=torch.double)
-        trends = torch.randn(len(sizes) + start, generator=generator, dtype=torch.double)
-        y = 0.3 * x + trends[sentence] * x + torch.randn(len(x), generator=generator, dtype=torch.double)
-        draws = torch.randint(len(sizes), (41, len(sizes)), generator=generator) + start  # 41: quantiles are draws
-        draws[:, 0], draws[:, 1], draws[:, 3] = draws[:, 2], start, start + 2  # one comes twice, two have rows
-        by_sentence = {each: (x[sentence == each], y[sentence == each]) for each in range(start, start + len(sizes))}
-        slopes = torch.stack([_drawn_slope(by_sentence, drawn) for drawn in draws])
-        once = torch.stack([_drawn_slope(by_sentence, drawn.unique()) for drawn in draws])
-        own = {each: _slope(*pair) for each, pair in by_sentence.items() if len(pair[0])}
-        simple = torch.stack([torch.stack([own[int(i)] for i in drawn if int(i) in own]).mean() for drawn in draws])
-        ends = torch.tensor([0.025, 0.975], dtype=torch.double)
-        rows_drawn = torch.stack([_slope(x[drawn], y[drawn]) for drawn in draws])
-        spread = 1.96 * slopes.std()
-        mistakes = {
-            "you used sentence numbers as row numbers: a draw brought single rows. Bring all rows of every sentence "
-            "that is drawn.": rows_drawn.quantile(ends),
-            "a sentence drawn twice brought its rows once. That it may count twice is what makes a bootstrap.": (
-                once.quantile(ends)
-            ),
-            "you averaged slopes of single sentences. Fit one line to all rows of a draw: long sentences say more.": (
-                simple.quantile(ends)
-            ),
-            "those are quantiles 5 % and 95 %, which hold nine in ten. Nineteen in twenty lie between 2.5 % and "
-            "97.5 %.": slopes.quantile(torch.tensor([0.05, 0.95], dtype=torch.double)),
-            "those are the smallest and the largest slope. They grow with the number of draws; take quantiles 2.5 % "
-            "and 97.5 %.": torch.stack([slopes.min(), slopes.max()]),
-            "that is the mean and 1.96 standard deviations either way, a normal curve. Take the quantiles of the "
-            "slopes themselves.": torch.stack([slopes.mean() - spread, slopes.mean() + spread]),
-            "high comes before low.": slopes.quantile(ends.flip(0)),
-            "those are the slopes of all draws. Give two of their quantiles, 2.5 % and 97.5 %.": slopes,
-        }
-        found = interval(x, y, sentence, draws)
-        compare(found, slopes.quantile(ends), mistakes, given=f"sentences of {_listed(sizes)} rows", tolerance=1e-4)
-    message = "all rows of every sentence drawn, as often as it was drawn."
-    if rows is None:
-        return message
-    numbers = rows.sentence.unique()
-    draws = numbers[torch.randint(len(numbers), (300, len(numbers)), generator=torch.Generator().manual_seed(0))]
-    low, high = as_tensor(interval(rows.X[layer, :, 0], rows.y[layer], rows.sentence, draws)).tolist()
-    ordinary, clustered = (_width(fit.table, layer, prefix) for prefix in ["", "clustered "])
-    return (
-        f"{message} On the notebook's sentences, layer {layer}: {(high - low) / clustered:.2f} times as wide as the "
-        f"clustered interval, {(high - low) / ordinary:.2f} times as wide as the ordinary one."
-    )
+_SLOPES = "in layer {layer}, the slope on your text is {found:+.2f} % per token, and {slope:+.2f} on the reviews"
+_TO_FIRST = (
+    f". The attention to the first token goes from {{early:.3f}} at position {EARLY} to {{late:.3f}} at position {LATE}"
+)
+DOES_NOT_SHRINK = Exercise(
+    "4g",
+    "A text on which it does not shrink",
+    kind="Investigate",
+    difficulty=3,
+    points=3,
+    measure=_level,
+    mistakes={
+        f"only {{kinds}} of the first {READ} tokens of your text are different ones, and {READ // 2} are needed. The "
+        "notebook has a text of one word already, so find another reason.": lambda facts: facts.kinds < READ // 2,
+        _SLOPES + ". It should be at most a third of that. The layer adds an average of vectors, and an average is "
+        "short when they point in many directions. Which different words may have vectors that are alike?": (
+            _steeper_than(1 / 2)
+        ),
+        _SLOPES + ". You are near, because it should be at most a third of that. Leave out the tokens that are least "
+        "like the others.": _steeper_than(1 / 3),
+    },
+    praise={
+        _SLOPES + _TO_FIRST + ". It fades all the same, so its fading alone does not make the slope.": lambda facts: (
+            facts.late < facts.early / 2
+        ),
+        _SLOPES + _TO_FIRST + ". It does not fade to less than half, so your text may be level because the first token "
+        "keeps its share. Compare it with a text on which the share fades.": lambda facts: True,
+    },
+)
 
 
-def _drawn_slope(by_sentence, drawn):
-    pairs = [by_sentence[int(each)] for each in drawn]
-    return _slope(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
+# 4h: an explanation, and the experiment that could refute it. Answers: {"layer": another layer than the notebook's,
+# "hooks": [(name, function), ...] for the bridge, which take a supposed cause of the layer's slope away, "verdict":
+# "survives" or "refuted"}.
+
+SENTENCES, AT_ONCE = 60, 10  # sentences that are read, and how many in one run
 
 
-def two_texts(texts, *, model, tokenizer, layer, slope):
-    """Two texts, one steep, one level.
-
-    texts: {"steep": a text, "level": another}, of 30 tokens or more each: over positions 1 to 29 the steep one's slope
-    in the layer has the sign of `slope`, the notebook's, and is at least twice the level one's in size. Many answers.
-    """
+def _experiment(answer, bridge, batches, layer):
+    """The layer's slope without the hooks and with them, in percent per token, and the loss on the sentences."""
+    own, hooks, verdict = parts(answer, ["layer", "hooks", "verdict"])
+    own, verdict = _other_layer(own, bridge.cfg.n_layers, layer), choose(verdict, ["survives", "refuted"])
+    rows = [row[mask][:READ] for batch in batches for row, mask in zip(batch.tokens.cpu(), batch.mask.cpu())]
+    sentences = Batch.from_rows(rows[:SENTENCES])
+    before, loss = _log_norms(bridge, sentences, own, [])
+    _check_hooks(hooks, bridge, sentences[:1], own)
+    told = [(name, _told(name, function)) for name, function in hooks]
+    after, loss_after = _log_norms(bridge, sentences, own, told)
+    later = sentences.mask.clone()
+    later[:, 0] = False
     require(
-        isinstance(texts, dict) and set(texts) == {"steep", "level"},
-        "the answer is a dict with two texts, 'steep' and 'level'.",
+        bool(after[later].isfinite().all()),
+        f"with your hooks, what attention adds in layer {own} is 0 or not finite at some token. Did a query lose all "
+        "of its keys? The first query has only one.",
     )
-    found, kinds = {}, {}
-    for name, text in texts.items():
-        require(isinstance(text, str) and text.strip(), f"'{name}' should be a text; it is {shown(text)}.")
+    require(
+        after[later].std() > 1e-5,
+        f"with your hooks, attention in layer {own} adds a vector of the same length at every token, so every slope is "
+        "gone, whatever its cause was. Take away less.",
+    )
+    facts = SimpleNamespace(layer=own, verdict=verdict, loss=loss, more=loss_after - loss)
+    facts.unchanged = bool((after - before)[later].abs().max() < 1e-6)
+    facts.before, facts.low, facts.high = _percent(before, sentences.mask)
+    facts.after, facts.low_after, facts.high_after = _percent(after, sentences.mask)
+    facts.survives = facts.after * facts.before < 0 or abs(facts.after) < abs(facts.before) / 2
+    facts.turned = facts.high_after < 0 < facts.before or facts.before < 0 < facts.low_after
+    return facts
+
+
+def _other_layer(own, layers, layer):
+    try:
+        own = operator.index(own)
+    except TypeError:
+        raise Wrong(f"`layer` is the number of a layer; yours is {shown(own)}.") from None
+    require(0 <= own < layers, f"there is no layer {own}: layers go from 0 to {layers - 1}.")
+    require(own != layer, f"layer {own} is the one that the notebook explained. Choose another layer.")
+    return own
+
+
+def _check_hooks(hooks, bridge, sentence, layer):
+    """Raise Wrong unless the hooks are pairs, and each stands where it can change what the layer's attention adds."""
+    pairs = isinstance(hooks, (list, tuple)) and all(isinstance(each, (list, tuple)) for each in hooks)
+    require(
+        pairs and all(len(each) == 2 and isinstance(each[0], str) and callable(each[1]) for each in hooks),
+        "`hooks` is a list of pairs, each of a hook's name and a function: [('blocks.0.attn.hook_pattern', my_hook)].",
+    )
+    for name, _ in hooks:
+        require(name in bridge.hook_dict, f"the bridge has no hook {name!r}. `bridge.hook_dict` lists those it has.")
+    # The last place that is allowed is what the heads read, before W_O. It comes last, as it may have two names.
+    latest, passed = f"blocks.{layer}.attn.hook_z", []
+    names = [*(name for name, _ in hooks), latest]
+    try:
+        with torch.no_grad(), bridge.hooks([(name, lambda _, hook, name=name: passed.append(name)) for name in names]):
+            read(bridge, sentence)
+    except ValueError as problem:  # some places have to be switched on
+        raise Wrong(f"one of your hooks cannot be used: {problem} Or take another hook.") from None
+    for name, _ in hooks:
+        require(name in passed, f"nothing passes {name!r} when this bridge reads a text. Take another hook.")
+        require(
+            passed.index(name) <= passed.index(latest),
+            f"your hook {name!r} comes too late: it replaces what attention adds in layer {layer}, or stands after it. "
+            f"Replacing the result is no explanation, so change something that it is made from, up to {latest!r}.",
+        )
+
+
+def _told(name, function):
+    """A student's hook that says what went wrong in it."""
+
+    def hook_of_answer(value, hook):
+        shape = value.shape
         try:
-            tokens = encode(tokenizer, text, context=context_length(model))
-        except InterpError as problem:
-            raise Wrong(f"'{name}' cannot be read: {problem}") from problem
+            new = function(value, hook=hook)
+        except Exception as problem:
+            raise Wrong(
+                f"your hook on {name!r} raised {type(problem).__name__} when given {shown(value)}: {problem}. A hook "
+                "is called as my_hook(value, hook=...)."
+            ) from problem
         require(
-            tokens.shape[1] >= READ,
-            f"'{name}' has {tokens.shape[1]} tokens. Give {READ} or more, so that both slopes are over the same "
-            f"positions, 1 to {READ - 1}.",
+            new is None or (isinstance(new, torch.Tensor) and new.shape == shape),
+            f"your hook on {name!r} returned {shown(new)}, but what passes there has shape {tuple(shape)}.",
         )
-        y = adjustments.attention_outputs(model, tokens)[layer, 0, 1:READ].double().norm(dim=-1).cpu().log()
-        require(bool(y.isfinite().all()), f"in '{name}' an adjustment is 0 or not finite; its logarithm says nothing.")
-        found[name] = 100 * _slope(torch.arange(1, READ).double(), y).item()
-        kinds[name] = len(set(tokens[0, :READ].tolist()))
-    steep, level = found["steep"], found["level"]
-    told = f"{steep:.3f} % per token for 'steep', {level:.3f} for 'level'"
-    require(texts["steep"].split() != texts["level"].split(), "both texts are the same.")
-    require(abs(level) <= abs(steep), f"the other way round, your 'level' text is the steeper one: {told}.")
-    require(steep * slope > 0, f"your 'steep' text goes the other way than the notebook's sentences: {told}.")
-    require(
-        abs(steep) >= 2 * abs(level),
-        f"not far enough apart: {told}, and twice is asked for. They have {kinds['steep']} and {kinds['level']} "
-        f"different tokens among their first {READ}. What is averaged when a word comes again?",
-    )
-    return (
-        f"in layer {layer}, {told}. They have {kinds['steep']} and {kinds['level']} different tokens among their first "
-        f"{READ}."
-    )
+        return new
+
+    return hook_of_answer
 
 
-def better_predictors(predictors, *, logs, mask, ids):
-    """What else predicts an adjustment.
-
-    own `(sentence, position)`, below `(layer, sentence, position)`, ids `(sentence, position)` -> {name: `(sentence,
-    position)`}: predictors of the last layer's log norms, `own`, from what came before: own before t, the layers below
-    up to t, any ids, and no other sentence. They must leave a tenth less squared error than two lags, on sentences that
-    the fit has not seen, from position 5 on. logs `(layer, sentence, position)`, mask, ids: the notebook's.
-    """
-    own, below = logs[-1], logs[:-1]
-    here = mask & (torch.arange(mask.shape[1]) >= FIRST)
-    require(bool(here.any()), f"the notebook's sentences have no token at position {FIRST} or later; take longer ones.")
-    found = _read_predictors(predictors(own, below, ids), mask, here)
-    again = _read_predictors(predictors(own, below, ids), mask, here)
-    _unchanged(found, again, here, "'{}' is another one each time. Predictors have to be the same for the same input.")
-    _no_leak(predictors, found, own, below, ids, mask, here)
-    lags = {f"t-{lag}": own.roll(lag, -1) for lag in (1, 2)}
-    scores, inside = {}, {}
-    for name, each in [("two lags", lags), ("yours", found)]:
-        sentence, position = here.nonzero(as_tuple=True)
-        X = torch.stack([values[sentence, position] for values in each.values()], -1)
-        try:
-            rows = adjustments.Rows(own[sentence, position][None], X[None], sentence, position, list(each))
-            scores[name] = adjustments.held_out_r2(rows)[0]
-            inside[name] = adjustments.regress(rows).r2[0]
-        except ValueError as problem:
-            raise Wrong(f"{name} cannot be fitted: {problem}") from problem
-    gone = 1 - (1 - scores["yours"]) / (1 - scores["two lags"])
-    told = f"R2 on unseen sentences is {scores['yours']:.3f}, with two lags {scores['two lags']:.3f}"
-    require(
-        gone > 0,
-        f"no better than two lags: {told}. In sample yours is {inside['yours']:.3f}, but there any predictor helps, "
-        "even one of chance. What do your predictors know that the tokens before do not?",
-    )
-    require(
-        gone >= SHARE,
-        f"better than two lags, but not by enough: {told}. That is {gone:.3f} of the squared error; a tenth is asked "
-        "for. Where else could you look: further back, in the layers below, at the word itself?",
-    )
-    return f"{told}, with {len(found)} predictors; {gone:.3f} of the squared error is gone."
+@torch.no_grad()
+def _log_norms(bridge, sentences, layer, hooks):
+    """Log norms of what the layer's attention adds, (sentence, position), and the mean loss in nats."""
+    norms, losses = [], []
+    recording = (f"blocks.{layer}.hook_attn_out", lambda value, hook: norms.append(value.double().norm(dim=-1).cpu()))
+    with bridge.hooks(fwd_hooks=[*hooks, recording]):
+        for first in range(0, len(sentences), AT_ONCE):
+            losses.append(text_loss(bridge, sentences[first : first + AT_ONCE]))
+    return torch.cat(norms).log(), torch.cat(losses).nanmean().item()
 
 
-def _read_predictors(found, mask, here):
-    """{name: (sentence, position), float64} of what the function gave, or Wrong."""
-    require(isinstance(found, dict) and found, "your function should return a dict: a name for each predictor.")
-    read = {str(name): as_tensor(values, f"'{name}'") for name, values in found.items()}
-    for name, values in read.items():
-        require(
-            values.shape == mask.shape,
-            f"'{name}' has shape {tuple(values.shape)}; a predictor is (sentence, position), here {tuple(mask.shape)}. "
-            "Give every layer, or every lag, a name of its own.",
-        )
-        require(
-            bool(values[here].isfinite().all()),
-            f"'{name}' is NaN or infinite at a token from position {FIRST} on. Does it read padding, or divide by 0?",
-        )
-    return read
+def _percent(logs, mask):
+    """The slope on position with its clustered interval, in percent per token."""
+    table = adjustments.regress(adjustments.position_rows(logs[None], mask, last=READ)).table
+    return 100 * table.loc[(0, "position"), ["coefficient", "clustered low", "clustered high"]]
 
 
-def _unchanged(found, again, where, message):
-    for name, values in found.items():
-        require(name in again and same(again[name][where], values[where]), message.format(name))
+_BEFORE = "in layer {layer}, the slope is {before:+.2f} % per token ({low:+.2f} to {high:+.2f})"
+_AFTER = _BEFORE + " without your hooks and {after:+.2f} ({low_after:+.2f} to {high_after:+.2f}) with them"
+_LOSS = _AFTER + ", and the loss rises by {more:.3f} nats from {loss:.3f}"
+EXPLANATION = Exercise(
+    "4h",
+    "An explanation, and the experiment that could refute it",
+    kind="Project",
+    difficulty=5,
+    points=5,
+    measure=_experiment,
+    mistakes={
+        _BEFORE
+        + ". The interval holds 0, so there is nothing to explain. Choose a layer with a slope.": lambda facts: (
+            facts.low <= 0 <= facts.high
+        ),
+        "your hooks change nothing in what attention adds in layer {layer}. Does each of them return the new value?": (
+            lambda facts: facts.unchanged
+        ),
+        _AFTER + ". More than half of it is left, so the supposed cause does not make it: your explanation is "
+        "refuted.": lambda facts: facts.verdict == "survives" and not facts.survives,
+        _AFTER + ". At least half of it is gone, as your explanation says, so it survives this experiment.": (
+            lambda facts: facts.verdict == "refuted" and facts.survives
+        ),
+    },
+    praise={
+        _LOSS + ". Your explanation survives. But the slope goes the other way now, so the supposed cause is not all "
+        "that moves it: find out what is left. Surviving one experiment is no proof.": lambda facts: facts.turned,
+        _LOSS + ". Your explanation survives. Surviving one experiment is no proof, because the hooks may have changed "
+        "something else that makes the slope.": lambda facts: facts.survives,
+        _LOSS + ". Your explanation is refuted, and this is a result: you can now rule this cause out as the main "
+        "one.": lambda facts: True,
+    },
+)
 
-
-def _no_leak(predictors, found, own, below, ids, mask, here):
-    """Change what a predictor may not read, and see whether it changes."""
-    generator = fresh()
-
-    def noisy(values, where):
-        return torch.where(where, values + torch.randn(values.shape, generator=generator, dtype=values.dtype), values)
-
-    def changed(own_where, below_where, seen, message):
-        given = noisy(own, own_where), noisy(below, below_where)
-        _unchanged(found, _read_predictors(predictors(*given, ids), mask, here), seen, message)
-
-    long = here.any(1).nonzero()[:, 0]
-    sentence = int(long[torch.randint(len(long), (1,), generator=generator)])
-    others = (torch.arange(len(mask)) != sentence)[:, None].expand_as(mask)
-    changed(
-        others,
-        others,
-        here & ~others,
-        "'{}' reads other sentences: it changed when only their values did. A sentence that the fit has not seen must "
-        "not be known from others, nor the others from it; stay within each row.",
-    )
-    reached = here.sum(0).nonzero()[:, 0]
-    common = reached[: max(1, len(reached) // 2)]
-    position = int(common[torch.randint(len(common), (1,), generator=generator)])
-    place = torch.arange(mask.shape[1]).expand_as(mask)
-    at, after, never = here & (place == position), place > position, torch.zeros_like(mask)
-    changed(
-        after,
-        after,
-        at,
-        "'{}' reads the future: it changed when only later tokens did. Does it shift the wrong way, or average whole "
-        "sentences? values.roll(1, -1) puts the token before in a token's place.",
-    )
-    changed(
-        place == position,
-        never,
-        at,
-        "'{}' reads the value that it should predict. From `own` only tokens before may be used; is it shifted?",
-    )
-
-
-CHECKERS = [
-    token_values,
-    mean_change,
-    slope_within,
-    doubled_rows,
-    slope_interval,
-    two_texts,
-    better_predictors,
+EXERCISES = [
+    OWN_HOOK,
+    CHANGES_INSIDE,
+    REGRESSION_WITHIN,
+    SAME_TWICE,
+    DRAWN_SENTENCES,
+    TAKE_APART,
+    DOES_NOT_SHRINK,
+    EXPLANATION,
 ]

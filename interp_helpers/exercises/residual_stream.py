@@ -1,402 +1,136 @@
-"""Checkers of notebook 03: the residual stream as a sum, the logit lens, attribution, and questions with a control."""
+"""Exercises of notebook 03: the logit lens, who writes an answer into the stream, and where it was taken from."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import torch
 
 from .. import residual
-from ..errors import InterpError
-from ..text import encode, token_labels
-from .judging import Wrong, as_tensor, choose, compare, fresh, require, same, shown
+from ..attention import bootstrap_interval
+from ..errors import TextError
+from ..models import prepare
+from ..text import Batch, encode, token_labels
+from .judging import Exercise, Wrong, choose, parts, require, shown
 
-REAL = 1e-4  # of the largest number: 32-bit sums over a whole model, in another order
-SURE, SHORTEST = 0.5, 5  # 3f: the first word's probability, and tokens of a prompt
-TAKEN, TIE = 1.0, 0.01  # 3g, in logits: what a control takes of the difference at least; gains nearer than this tie
+REAL = 1e-4  # of the largest number: float32 sums over a whole model, in another order
+
+# 3a: which pair is remembered better? Answers: {"better": one of PAIRS, "both": one of SHARES}.
+
+PAIRS, SHARES = ["first", "second", "alike"], ["more than half", "less than half"]
+ALIKE = 0.05  # shares that are nearer than this are alike
 
 
-def ten_times(prediction, *, before, after):
-    """A stream ten times as long.
+def _shares_right(reading, correct, asked_first, sentence):
+    """Of the prompts about each pair, and of the sentences, the share that is answered right.
 
-    prediction: 'surer', 'same' or 'less sure'; before, after: the first word's probability, after the last
-    stream and after ten times that.
+    correct, asked_first: booleans (prompt,); sentence: (prompt,), of one number for the two prompts of a sentence.
     """
-    chosen = choose(prediction, ["surer", "same", "less sure"])
-    before, after = as_tensor(before).item(), as_tensor(after).item()
-    right = "same" if abs(after - before) < 0.01 * before else "surer" if after > before else "less sure"
-    seen = f"the first word's probability was {before:.3f} and is {after:.3f} now"
-    if right == "same":
-        why = (
-            "The final norm divides the stream by its own size before anything is read, so the factor drops out: what "
-            "counts is the direction, and how long a part is beside the whole."
-        )
-    else:
-        why = "This model does not divide all of the stream's size away."
-    require(chosen == right, f"{seen}. {why}")
-    return f"{seen}. {why}"
+    better, both = parts(reading, ["better", "both"])
+    better, both = choose(better, PAIRS), choose(both, SHARES)
+    correct, asked_first, sentence = (torch.as_tensor(each).cpu() for each in (correct, asked_first, sentence))
+    first, second = (correct[asked].double().mean().item() for asked in (asked_first, ~asked_first))
+    whole = sum(correct[sentence == number].all().item() for number in sentence.unique()) / len(sentence.unique())
+    measured = "alike" if abs(first - second) < ALIKE else "first" if first > second else "second"
+    right = whole == 0.5 or (whole > 0.5) == (both == "more than half")
+    return SimpleNamespace(
+        said=better, measured=measured, first=first, second=second, whole=whole, right=right, both=both
+    )
 
 
-def streams_from_parts(rebuild, *, written, streams):
-    """The stream at every depth.
-
-    rebuild: written `(part, ..., d_model)`, layers -> `(layers + 1, ..., d_model)`: the stream before the first layer
-    and after each; written, streams: the model's own parts and streams.
-    """
-    _require_function(rebuild)
-    generator = fresh()
-    for starts, layers, shape in [(2, 3, (4, 5, 6)), (1, 2, (7,)), (1, 4, (3, 5)), (2, 1, (6,))]:
-        parts = torch.randn(starts + 2 * layers, *shape, generator=generator)
-        start, attention, mlp = parts[:starts].sum(0), parts[starts::2], parts[starts + 1 :: 2]
-        depths = range(layers + 1)
-        right = torch.stack([parts[: starts + 2 * n].sum(0) for n in depths])
-        middle = (
-            "your rows stop in the middle of a layer, between attention and MLP. Not every model starts with equally "
-            "many parts: some have an embedding alone, some a position too. How many of the parts belong to layers?"
-        )
-        mistakes = {
-            "a row is missing: there is a stream before the first layer too.": right[1:],
-            "a row is missing: the stream after the last layer.": right[:-1],
-            "that is the stream after every part. One row a layer is asked for, after its attention and its MLP.": (
-                parts.cumsum(0)
-            ),
-            "each of your rows holds only what its own layer wrote. The stream keeps what was there and adds.": (
-                torch.stack([start, *(attention + mlp)])
-            ),
-            "the start is missing: layers add to an embedding, they do not begin at zero.": right - start,
-            "the position is missing. This stream starts with two parts before any layer.": right - parts[starts - 1],
-            middle: torch.stack([parts[: 3 - starts + 2 * n].sum(0) for n in depths]),
-            middle + " Here you lost a row by it, too.": parts.cumsum(0)[2 - starts :: 2],
-            "what the MLPs wrote is missing.": torch.stack([start + attention[:n].sum(0) for n in depths]),
-            "what attention wrote is missing.": torch.stack([start + mlp[:n].sum(0) for n in depths]),
-            "you added up along the vector's numbers. Parts are the first axis.": parts.cumsum(-1)[starts - 1 :: 2],
-        }
-        what = f"{starts} part{'s' * (starts > 1)} before {layers} layer{'s' * (layers > 1)}"
-        compare(_stacked(rebuild(parts, layers)), right, mistakes, given=what)
-    found = _stacked(rebuild(written, len(streams) - 1))
-    compare(found, streams, {}, given="the model's own parts", tolerance=REAL)
-    return f"from the model's {len(written)} parts you made all {len(streams)} of its streams."
+_BY_PAIR = "of the prompts that ask about the first pair {first:.3f} are answered right, of the others {second:.3f}"
+_BY_SENTENCE = "in {whole:.3f} of the sentences both questions are answered right"
+REMEMBERED_PAIR = Exercise(
+    "3a",
+    "Which pair is remembered better?",
+    kind="Read",
+    difficulty=1,
+    points=1,
+    measure=_shares_right,
+    mistakes={
+        _BY_PAIR + f". These shares differ by less than {ALIKE}, which counts as alike here.": lambda facts: (
+            facts.said != "alike" == facts.measured
+        ),
+        _BY_PAIR + f". These shares differ by {ALIKE} or more, so they are not alike.": lambda facts: (
+            facts.said == "alike" != facts.measured
+        ),
+        _BY_PAIR + ". So it is the other pair about which the model is right more often.": lambda facts: (
+            facts.said != facts.measured
+        ),
+        _BY_SENTENCE + ", which is not {both}. Group the prompts by sentence, and count the sentences of which both "
+        "prompts are right.": lambda facts: not facts.right,
+    },
+    praise=_BY_PAIR + ", and " + _BY_SENTENCE + ". You need the last number too, because a high share for one pair "
+    "does not show that the model remembers that pair. A model that always says the first noun is right in 1.000 of "
+    "the prompts about the first pair, in 0.000 of the others, and about both in 0.000 of the sentences.",
+)
 
 
-def rank_of(rank, *, logits, token):
-    """The rank of a word.
-
-    rank: logits `(..., vocabulary)`, token id -> `(...)`: how many tokens have a larger logit; logits: the model's at
-    every depth, `(depth, vocabulary)`; token: a word in them.
-    """
-    _require_function(rank)
-    generator = fresh()
-    for shape in [(9, 5, 8), (12,), (1, 10)]:
-        scores = torch.randn(shape, generator=generator)
-        word = int(torch.randint(shape[-1], (), generator=generator))
-        own = scores[..., word, None]
-        right = (scores > own).sum(-1)
-        mistakes = {
-            "you count from 1, or count the word itself as ahead of itself. Nothing is ahead of the first word: 0.": (
-                right + 1
-            ),
-            "that is the *word* that stands at a place, as `argsort` gives it. Asked is the place of a word.": (
-                scores.argsort(-1, descending=True)[..., word]
-            ),
-            "that is the word at a place counted from the smallest logit. Asked is the place of a word, from the "
-            "largest.": scores.argsort(-1)[..., word],
-            "you counted the words that are behind, not those that are ahead.": (scores < own).sum(-1),
-            "that is one number for all predictions together. Count along the vocabulary only, the last axis.": (
-                right.sum()
-            ),
-            "`logits[token]` indexes the first axis. The vocabulary is the last one.": (
-                scores > scores[word % len(scores)]
-            ).sum(-1),
-            "that is a share of the vocabulary; asked is how many words.": right / shape[-1],
-        }
-        compare(_stacked(rank(scores, word)), right, mistakes, given=f"logits of shape {shape}")
-    tied = torch.tensor([0.0, 2, 5, 2, 2, 1])[torch.randperm(6, generator=generator)]
-    for word in (tied == 2).nonzero()[:, 0].tolist():
-        found = as_tensor(rank(tied, word))
-        require(
-            same(found, 1),
-            f"three words have the same logit, one word a larger one: all three have rank 1. Yours has {shown(found)}. "
-            "A word with an equal logit is not ahead; sorting puts equal ones in some order.",
-        )
-    right = torch.tensor([int((row > row[token]).sum()) for row in logits])
-    compare(_stacked(rank(logits, token)), right, {}, given="the model's logits at every depth")
-    return f"at the end, {right[-1]} words are ahead of the other word of our question."
+# The final norm, in its parts, and what goes wrong in any function that applies it.
 
 
-def lens_loss(loss, *, streams, unembedding, tokens):
-    """The loss at every depth.
-
-    loss: streams `(depth, position, d_model)`, unembedding, tokens `(position,)` -> `(depth,)`: the mean over positions
-    of minus the log probability that the lens gives the next token. The rest: the model's own.
-    """
-    _require_function(loss)
-    generator = fresh()
-    for depths, length, size, vocabulary, centred in [(3, 6, 8, 11, True), (4, 5, 7, 12, False), (1, 2, 6, 9, True)]:
-        made = _random_unembedding(size, vocabulary, centred, generator)
-        vectors = torch.randn(depths, length, size, generator=generator) * 2 + 1
-        ids = torch.randint(vocabulary, (length,), generator=generator)
-        logits = _lens(vectors, made)
-        right = _loss(logits, ids)
-        logs = logits.log_softmax(-1)
-        rows = torch.arange(length)
-        surprise = -logs[:, rows[:-1], ids[1:]]
-        plain = made._replace(weight=torch.ones(size), bias=torch.zeros(size))
-        other_norm = made._replace(centred=not centred)
-        mistakes = {
-            "you scored each position for the token that stands there. The model has read that one; it predicts the "
-            "next.": -logs[:, rows, ids].mean(-1),
-            "you scored each position for the token that stands there (and left out the last). The model has read "
-            "that one; it predicts the next.": -logs[:, rows[:-1], ids[:-1]].mean(-1),
-            "you scored each position for the token before it. A model predicts forward: the token after it.": (
-                -logs[:, rows[1:], ids[:-1]].mean(-1)
-            ),
-            "you let the last position predict the first token. What follows the last is not in the text: leave it "
-            "out.": -logs[:, rows, ids.roll(-1)].mean(-1),
-            "that is the sum over positions; asked is the mean.": surprise.sum(-1),
-            "you divided by all positions. The last one predicts nothing that we know: divide by one less.": (
-                surprise.sum(-1) / length
-            ),
-            "the sign is the other way: a log probability is below 0, and a loss above.": -right,
-            "you averaged the probabilities and then took the log. Take the log at each position, then the mean.": (
-                -(-surprise).exp().mean(-1).log()
-            ),
-            "that is one number for all depths together; asked is one a depth.": right.mean(),
-            "the final norm is missing: you put the stream into the unembedding as it is.": (
-                _loss(vectors @ made.W_U + made.b_U, ids)
-            ),
-            "the final norm's weight and bias are missing. After dividing by the scale, it multiplies and adds.": (
-                _loss(_lens(vectors, plain), ids)
-            ),
-            "the final norm's weight is missing.": _loss(_lens(vectors, made._replace(weight=plain.weight)), ids),
-            "the final norm's bias is missing.": _loss(_lens(vectors, made._replace(bias=plain.bias)), ids),
-            "the unembedding's bias b_U is missing.": _loss(_lens(vectors, made._replace(b_U=0 * made.b_U)), ids),
-            "the norm's epsilon is missing. It is added to the mean square, under the root.": (
-                _loss(_lens(vectors, made._replace(epsilon=0.0)), ids)
-            ),
-            (
-                "this norm subtracts the mean first (`unembedding.centred` is true); yours does not."
-                if centred
-                else "this norm subtracts no mean (`unembedding.centred` is false, an RMSNorm); yours does."
-            ): _loss(_lens(vectors, other_norm), ids),
-            "you used the last stream's scale at every depth. The lens reads each depth as if the model stopped there: "
-            "each is divided by its own.": _loss(_lens(vectors, made, scaled_like=vectors[-1:]), ids),
-            "you divided by torch's `std`, which divides by one number less than a LayerNorm. Give it "
-            "correction=0, and mind epsilon.": _loss(_lens(vectors, made, correction=1), ids),
-        }
-        what = f"{depths} depth{'s' * (depths > 1)} of {length} tokens, a norm with weight, bias and a large epsilon"
-        compare(_stacked(loss(vectors, made, ids)), right, mistakes, given=what)
-    right = _loss(_lens(streams, unembedding), tokens)
-    compare(_stacked(loss(streams, unembedding, tokens)), right, {}, given="the model's streams", tolerance=REAL)
-    return f"from {right[0]:.3f} nats before the first layer to {right[-1]:.3f} at the end: the model's own loss."
+def _centred(vectors, unembedding):
+    return vectors - vectors.mean(-1, keepdim=True) if unembedding.centred else vectors
 
 
-def reading_direction(direction, *, written, names, unembedding, words):
-    """The direction that is read.
+def _scale(stream, unembedding, correction=0):
+    """What the final norm divides a stream by, (..., 1)."""
+    square = _centred(stream, unembedding).square().sum(-1, keepdim=True) / (stream.shape[-1] - correction)
+    return (square + unembedding.epsilon).sqrt()
 
-    direction: stream `(..., d_model)`, unembedding, token, other -> `(..., d_model)`: its dot product with any part of
-    the stream is what the part adds to the logit difference of token and other. written: the model's parts
-    `(part, d_model)`, and their names; words: two ids.
-    """
-    _require_function(direction)
-    generator = fresh()
-    for shape, vocabulary, centred in [((6,), 10, True), ((2, 3, 7), 11, True), ((4, 5), 9, False), ((1, 8), 12, True)]:
-        made = _random_unembedding(shape[-1], vocabulary, centred, generator)
-        stream = torch.randn(shape, generator=generator) * 2 + 1
-        token, other = torch.randperm(vocabulary, generator=generator)[:2].tolist()
-        right = _reading(stream, made, token, other)
-        wanted = made.W_U[:, token] - made.W_U[:, other]
-        scale = _scale(stream, made)
-        weighed = wanted * made.weight
-        mistakes = {
-            "the sign is turned: subtract the other word's column from the answer's, not the other way round.": -right,
-            "that is what is read for the one word. A logit difference needs the difference of two columns of W_U.": (
-                _reading(stream, made, token, None)
-            ),
-            "the norm's weight is missing: it multiplies each number before W_U reads it.": (
-                _reading(stream, made._replace(weight=torch.ones(shape[-1])), token, other)
-            ),
-            "the norm's scale is missing. A part is divided by it, so what reads the part must be.": right * scale,
-            "you left the mean in. A part that writes 1 into every number is taken away by this norm, so it must get "
-            "0; with yours it gets something."
-            if centred
-            else "this norm subtracts no mean (`unembedding.centred` is false, an RMSNorm); yours does.": (
-                weighed / scale if centred else (weighed - weighed.mean()) / scale
-            ),
-            "you subtracted the mean before the weight. A part meets the norm first and W_U last: going back from W_U, "
-            "the weight comes first, then the mean.": (wanted - wanted.mean()) * made.weight / scale,
-            "you took the mean of the stream off the direction. What has to go is the direction's own mean.": (
-                (weighed - stream.mean(-1, keepdim=True)) / scale
-            ),
-            "the norm's bias is in it. No part wrote the bias; it belongs to the constant beside the parts.": (
-                right + made.bias * wanted
-            ),
-            "you divided by the whole stream's size with its mean still in it. This norm measures what is left after "
-            "subtracting the mean.": right * scale / _scale(stream, made._replace(centred=False)),
-            "the norm's epsilon is missing. It is added to the mean square, under the root.": (
-                right * scale / _scale(stream, made._replace(epsilon=0.0))
-            ),
-            "you divided by torch's `std`, which divides by one number less than a LayerNorm. Give it "
-            "correction=0, and mind epsilon.": right * scale / _scale(stream, made, correction=1),
-            "you gave it length 1. Its length is part of the answer: dot products are to be logits.": (
-                torch.nn.functional.normalize(right, dim=-1)
-            ),
-        }
-        norm = "LayerNorm" if centred else "RMSNorm"
-        compare(
-            _stacked(direction(stream, made, token, other)),
+
+def _having(function, **changes):
+    """The function, given another unembedding: each field is what its change makes of it."""
+
+    def answer(*arguments):
+        return function(*(_with_fields(each, changes) for each in arguments))
+
+    return answer
+
+
+def _with_fields(argument, changes):
+    if not isinstance(argument, residual.Unembedding):
+        return argument
+    return argument._replace(**{name: change(getattr(argument, name)) for name, change in changes.items()})
+
+
+def _norm_mistakes(right):
+    """{message: the mistake}. right: takes `scale`, a function of (stream, unembedding), beside its arguments."""
+    return {
+        "the norm's weight is missing. After the division, the norm multiplies each number by its weight.": _having(
+            right, weight=torch.ones_like
+        ),
+        "you did not divide by the norm's scale.": partial(right, scale=lambda stream, read: 1),
+        "the norm's epsilon is missing. It is added to the mean square, under the root.": _having(
+            right, epsilon=lambda epsilon: 0.0
+        ),
+        "you added the norm's epsilon after the root. Add it to the mean square, under the root.": partial(
+            right, scale=lambda stream, read: _scale(stream, read._replace(epsilon=0.0)) + read.epsilon
+        ),
+        "you divided by the length of the vector. The norm divides by the root of the mean square, which is smaller by "
+        "a factor of sqrt(d_model).": partial(
+            right, scale=lambda stream, read: _centred(stream, read).norm(dim=-1, keepdim=True)
+        ),
+        "you added up the squares. The norm takes their mean.": partial(
             right,
-            mistakes,
-            given=f"a stream of shape {shape} and {'a' if centred else 'an'} {norm} with a large epsilon",
-        )
-    stream = written.sum(0)
-    right = _reading(stream, unembedding, *words)
-    compare(direction(stream, unembedding, *words), right, {}, given="the model's last stream", tolerance=REAL)
-    adds, lengths = written @ right, written.norm(dim=-1)
-    aims = residual.cosines(written, right)
-    long, strong = lengths.argmax().item(), adds.argmax().item()
-    told = (
-        f"the longest write is {names[long]}'s, of length {lengths[long]:.3f}; at a cosine of {aims[long]:.3f} it adds "
-        f"{adds[long]:.3f} logits"
-    )
-    if long == strong:
-        return f"{told}, the most of all."
-    better = f"that of {names[strong]} has length {lengths[strong]:.3f}, but a cosine of {aims[strong]:.3f}"
-    return f"{told}; {better}, and adds most: {adds[strong]:.3f}."
-
-
-def settled(prompts, *, bridge, tokenizer):
-    """Settled early, settled late.
-
-    prompts: {"early": a text, "late": a text}. A text is settled after the first n layers from which on the lens has
-    the model's own first word first, up to the end: for early, half of the layers or fewer; for late, all of them.
-    """
-    require(
-        isinstance(prompts, dict) and set(prompts) == {"early", "late"},
-        f'give a dictionary with two texts, {{"early": ..., "late": ...}}; got {shown(prompts)}.',
-    )
-    layers, unembedding = bridge.cfg.n_layers, residual.Unembedding.of(bridge)
-    found = {}
-    for name, text in prompts.items():
-        ids = _encoded(bridge, tokenizer, text, f"the {name} text")
-        require(ids.shape[1] >= SHORTEST, f"the {name} text has {ids.shape[1]} tokens; give {SHORTEST} or more.")
-        with torch.no_grad():
-            logits, cache = bridge.run_with_cache(ids, names_filter=lambda each: "resid" in each)
-            firsts = residual.to_logits(cache.accumulated_resid()[:, 0, -1], unembedding).argmax(-1).tolist()
-        sure = logits[0, -1].softmax(-1).max().item()
-        depth = layers
-        while depth and firsts[depth - 1] == firsts[layers]:
-            depth -= 1
-        (word,) = token_labels(tokenizer, firsts[layers:])
-        require(
-            sure > SURE,
-            f"after the {name} text the model's first word is '{word}' with probability {sure:.3f}. Take one where it "
-            f"is over {SURE}: what it never settles on cannot be early or late.",
-        )
-        found[name] = depth, firsts.index(firsts[layers]), word
-    half = layers // 2
-    (early, seen, word), (late, _, last_word) = found["early"], found["late"]
-    if late <= half and early == layers:
-        raise Wrong(f"you have them the wrong way round: 'early' settles after {early} layers, 'late' after {late}.")
-    if seen <= half < early:
-        raise Wrong(
-            f"in the early text '{word}' comes first after {seen} of {layers} layers, but another word overtakes it: "
-            f"it is settled after {early} only. Settled means that it stays first to the end."
-        )
-    require(
-        early <= half,
-        f"the early text is settled on '{word}' after {early} of {layers} layers; early is {half} or fewer. What could "
-        "a model know from the last word or two alone?",
-    )
-    require(
-        late == layers,
-        f"the late text is settled on '{last_word}' after {late} of {layers} layers already; late is {layers}. "
-        "The last layer has to bring it to the front.",
-    )
-    return f"'{word}' is first from {early} of {layers} layers on; '{last_word}' not before the last has written."
-
-
-def own_question(question, *, bridge, tokenizer, used):
-    """A question of your own, with a control.
-
-    question: {"prompt", "control", "answer", "other": texts, "part": the part that gains most, such as "L2H5" or
-    "mlp 3"}; used: prompts that are not your own.
-    """
-    keys = ["prompt", "control", "answer", "other", "part"]
-    require(
-        isinstance(question, dict) and sorted(question) == sorted(keys),
-        f"give a dictionary with {', '.join(keys)}; got {shown(question)}.",
-    )
-    missing = [key for key in keys if question[key] is None]
-    require(not missing, f"still missing: {', '.join(missing)}.")
-    require(question["prompt"] not in used, "that prompt is the notebook's. Ask one of your own.")
-    sides = [_encoded(bridge, tokenizer, question[key], f"the {key}") for key in ("prompt", "control")]
-    lengths = [each.shape[1] for each in sides]
-    require(
-        lengths[0] == lengths[1],
-        f"prompt and control have {lengths[0]} and {lengths[1]} tokens. With one length, the last word has the same "
-        "position in both, and what differs is not where it stands.",
-    )
-    require(not torch.equal(*sides), "prompt and control have the same tokens: nothing was taken away.")
-    require(
-        sides[0][0, -1] == sides[1][0, -1],
-        "prompt and control end with another word. Then the embedding differs at the last position before any layer "
-        "has looked back. Change something further up.",
-    )
-    words = [_encoded(bridge, tokenizer, question[key], f"the {key}")[0, 0].item() for key in ("answer", "other")]
-    require(
-        words[0] != words[1],
-        "answer and other begin with the same token: their logit difference is 0 whatever the model does.",
-    )
-    runs = []
-    for ids in sides:
-        with torch.no_grad():
-            logits, cache = bridge.run_with_cache(ids)
-        names, vectors = residual.parts(cache, heads=True)
-        runs.append((logits[0, -1], vectors[:, 0, -1]))
-    first = runs[0][0].argmax().item()
-    if first != words[0]:
-        spaced = encode(tokenizer, " " + question["answer"].lstrip())[0, 0].item()
-        require(
-            first != spaced,
-            f"write the answer with the space that its token begins with: ' {question['answer'].lstrip()}'.",
-        )
-        (label,) = token_labels(tokenizer, [first])
-        ahead = (runs[0][0] > runs[0][0][words[0]]).sum().item()
-        raise Wrong(
-            f"after your prompt the model says '{label}'; the answer has rank {ahead}. Ask something that it answers."
-        )
-    differences = [(logits[words[0]] - logits[words[1]]).item() for logits, _ in runs]
-    told = f"the logit difference is {differences[0]:.3f} with the prompt and {differences[1]:.3f} with the control"
-    if differences[0] - differences[1] < TAKEN:
-        inside = " The answer stands in the control, too." if words[0] in sides[1] else ""
-        raise Wrong(
-            f"{told}. The control takes away less than {TAKEN:.0f}, so it does not change what the answer rests on."
-            f"{inside}"
-        )
-    unembedding = residual.Unembedding.of(bridge)
-    adds = [vectors @ _reading(vectors.sum(0), unembedding, *words) for _, vectors in runs]
-    gains = adds[0] - adds[1]
-    part = question["part"]
-    require(
-        part in names,
-        f"a part is a text such as '{names[0]}' for a head or 'mlp 0', as `residual.parts(cache, heads=True)` names "
-        f"them; got {shown(part)}.",
-    )
-    here = names.index(part)
-    has = f"{part} has {adds[0][here]:.3f} with the prompt and {adds[1][here]:.3f} with the control"
-    if gains[here] < gains.max() - TIE:
-        if gains[here] == gains.min():
-            raise Wrong(f"{has}: it loses most. Subtract the control from the prompt, not the other way round.")
-        if adds[0][here] == adds[0].max():
-            raise Wrong(f"{has}. It adds most with the prompt, but much of that would have been there anyway.")
-        raise Wrong(f"{has}. Some other part gains more.")
-    return f"{told}; {has}. Now write what that shows, and what it does not."
-
-
-def _require_function(answer):
-    require(callable(answer), f"the answer should be a function, not what it returns; it is {shown(answer)}.")
-
-
-def _stacked(found):
-    """A list of tensors as one tensor; anything else as it is."""
-    tensors = isinstance(found, (list, tuple)) and all(isinstance(each, torch.Tensor) for each in found)
-    return torch.stack(list(found)) if tensors and len({each.shape for each in found}) == 1 else found
+            scale=lambda stream, read: (_centred(stream, read).square().sum(-1, keepdim=True) + read.epsilon).sqrt(),
+        ),
+        "you divided the sum of squares by d_model - 1, as torch's `std` and `var` do. The norm divides it by d_model, "
+        "so give them correction=0.": partial(right, scale=partial(_scale, correction=1)),
+        "this norm subtracts the mean, because `unembedding.centred` is true (a LayerNorm). Yours does not.": _having(
+            right, centred=lambda centred: False
+        ),
+        "this norm subtracts no mean, because `unembedding.centred` is false (an RMSNorm). Yours does.": _having(
+            right, centred=lambda centred: True
+        ),
+        "your scale is measured before the mean is subtracted. This norm (`unembedding.centred` is true) measures what "
+        "is left after that.": partial(right, scale=lambda stream, read: _scale(stream, read._replace(centred=False))),
+        "your scale is the standard deviation. The scale of this norm (`unembedding.centred` is false) is the root "
+        "mean square, and no mean is subtracted for it.": partial(
+            right, scale=lambda stream, read: _scale(stream, read._replace(centred=True))
+        ),
+    }
 
 
 def _random_unembedding(size, vocabulary, centred, generator):
@@ -411,50 +145,646 @@ def _random_unembedding(size, vocabulary, centred, generator):
     )
 
 
-def _scale(stream, unembedding, correction=0):
-    """What the final norm divides a stream by, `(..., 1)`."""
-    if unembedding.centred:
-        stream = stream - stream.mean(-1, keepdim=True)
-    mean_square = stream.square().sum(-1, keepdim=True) / (stream.shape[-1] - correction)
-    return (mean_square + unembedding.epsilon).sqrt()
+def _vectors(*shape, generator):
+    """Random vectors (..., d_model) whose means are far from 0 and differ."""
+    return 2 * torch.randn(*shape, generator=generator) + 2 * torch.randn(*shape[:-1], 1, generator=generator)
 
 
-def _lens(streams, unembedding, *, scaled_like=None, correction=0):
-    """Logits of streams by the formula of the notebook."""
-    scale = _scale(streams if scaled_like is None else scaled_like, unembedding, correction)
-    centred = streams - streams.mean(-1, keepdim=True) if unembedding.centred else streams
-    return (centred / scale * unembedding.weight + unembedding.bias) @ unembedding.W_U + unembedding.b_U
+# 3b: the logit lens. Answers: streams (..., d_model) and an Unembedding -> logits (..., vocabulary).
 
 
-def _loss(logits, tokens):
-    """Mean of -log p of the next token, one a depth, position by position."""
-    logs = logits.log_softmax(-1)
-    each = [-logs[:, position, tokens[position + 1]] for position in range(len(tokens) - 1)]
-    return torch.stack(each).mean(0)
+def _streams(generator, streams, unembedding):
+    """Random streams and unembeddings, and then those of the model."""
+    for shape, vocabulary, centred in [((4, 3, 8), 11, True), ((5, 7), 12, False), ((6,), 9, True)]:
+        made = _random_unembedding(shape[-1], vocabulary, centred, generator)
+        yield _vectors(*shape, generator=generator), made
+    yield streams, unembedding
 
 
-def _reading(stream, unembedding, token, other):
-    """What a part gets that writes 1 into one number and 0 into the rest: that for every number, `(..., d_model)`."""
-    wanted = unembedding.W_U[:, token] - (0 if other is None else unembedding.W_U[:, other])
-    ones = torch.eye(stream.shape[-1], device=stream.device, dtype=stream.dtype)
-    if unembedding.centred:
-        ones = ones - ones.mean(-1, keepdim=True)
-    return (ones * unembedding.weight) @ wanted / _scale(stream, unembedding)
+def _stream_by_stream(streams, unembedding):
+    rows = []
+    for x in streams.reshape(-1, streams.shape[-1]):
+        x = x - x.mean() if unembedding.centred else x
+        normed = x / (x.square().mean() + unembedding.epsilon).sqrt()
+        rows.append((normed * unembedding.weight + unembedding.bias) @ unembedding.W_U + unembedding.b_U)
+    return torch.stack(rows).reshape(*streams.shape[:-1], -1)
 
 
-def _encoded(bridge, tokenizer, text, what):
-    """A text's ids, where the bridge is; Wrong when it is no text, or one that a model cannot read as it was meant."""
-    require(isinstance(text, str), f"{what} should be a text; it is {shown(text)}.")
+def _lens(streams, unembedding, scale=_scale):
+    normed = _centred(streams, unembedding) / scale(streams, unembedding)
+    return (normed * unembedding.weight + unembedding.bias) @ unembedding.W_U + unembedding.b_U
+
+
+def _bias_before_weight(streams, unembedding):
+    normed = _centred(streams, unembedding) / _scale(streams, unembedding)
+    return (normed + unembedding.bias) * unembedding.weight @ unembedding.W_U + unembedding.b_U
+
+
+LENS = Exercise(
+    "3b",
+    "The logit lens",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_stream_by_stream,
+    inputs=_streams,
+    mistakes={
+        "the final norm is missing: you multiplied the stream by W_U as it is.": lambda streams, read: (
+            streams @ read.W_U + read.b_U
+        ),
+        "the norm's weight and bias are missing. After the division, the norm multiplies each number by its weight and "
+        "adds its bias.": _having(_lens, weight=torch.ones_like, bias=torch.zeros_like),
+        "the norm's bias is missing. The norm adds it last, before W_U.": _having(_lens, bias=torch.zeros_like),
+        "the unembedding's bias b_U is missing. It is added to the logits.": _having(_lens, b_U=torch.zeros_like),
+        "you added the norm's bias before you multiplied by the weight. Multiply first.": _bias_before_weight,
+        "you divided every stream by the scale of the last one. The lens reads each stream as if the model stopped "
+        "there, so each is divided by its own scale.": partial(
+            _lens, scale=lambda streams, read: _scale(streams[-1:], read)
+        ),
+        "you divided all vectors by one scale. Each vector has its own, so take means over the last axis only.": (
+            partial(
+                _lens,
+                scale=lambda streams, read: (_centred(streams, read).square().mean() + read.epsilon).sqrt(),
+            )
+        ),
+        "you returned probabilities. Return the logits, before the softmax.": lambda streams, read: _lens(
+            streams, read
+        ).softmax(-1),
+    }
+    | _norm_mistakes(_lens),
+    praise="your function reads any stream, behind a LayerNorm and behind an RMSNorm, and on the last stream it gives "
+    "the model's own logits. It divides each stream by its own scale. Therefore a stream that is ten times as long has "
+    "nearly the same logits, as long as epsilon is small beside the mean square.",
+    tolerance=REAL,
+)
+
+
+# 3c: settled early, settled late. Answers: {"early": a text, "late": a text}. A text is settled after the first n
+# layers from which on the lens has the model's own first token first, up to the end.
+
+SURE, SHORTEST = 0.5, 5  # the probability of the first token, and tokens of a text
+
+
+def _settled(texts, bridge, tokenizer):
+    """After how many layers each text is settled, and on what."""
+    early, late = parts(texts, ["early", "late"])
+    layers, unembedding = bridge.cfg.n_layers, residual.Unembedding.of(bridge)
+    early, late = (
+        _settling(text, f"the {name} text", bridge, tokenizer, unembedding)
+        for name, text in [("early", early), ("late", late)]
+    )
+    return SimpleNamespace(early=early, late=late, layers=layers, half=layers // 2)
+
+
+@torch.no_grad()
+def _settling(text, name, bridge, tokenizer, unembedding):
+    ids = torch.tensor([_encoded(bridge, tokenizer, text, name)])
+    require(ids.shape[1] >= SHORTEST, f"{name} has {ids.shape[1]} tokens; it should have {SHORTEST} or more.")
+    ids = prepare(bridge, ids).tokens
+    logits, cache = bridge.run_with_cache(ids, names_filter=lambda each: "resid" in each)
+    tops = residual.to_logits(cache.accumulated_resid()[:, 0, -1], unembedding).argmax(-1).tolist()
+    sure, (token,) = logits[0, -1].softmax(-1).max().item(), token_labels(tokenizer, tops[-1:])
+    require(
+        sure > SURE,
+        f"after {name} the model's most probable token is '{token}', with a probability of {sure:.3f}. Take a text "
+        f"after which it has more than {SURE}, because a model that is not sure at the end has settled on nothing.",
+    )
+    depth = len(tops) - 1
+    while depth and tops[depth - 1] == tops[-1]:
+        depth -= 1
+    return SimpleNamespace(depth=depth, seen=tops.index(tops[-1]), token=token)
+
+
+SETTLED = Exercise(
+    "3c",
+    "Settled early, settled late",
+    kind="Investigate",
+    difficulty=3,
+    points=3,
+    measure=_settled,
+    mistakes={
+        "you have exchanged them: your early text is settled after {early.depth} of {layers} layers, and your late "
+        "text after {late.depth}.": lambda facts: facts.late.depth <= facts.half < facts.early.depth == facts.layers,
+        "in the early text '{early.token}' comes first after {early.seen} of {layers} layers, but then another token "
+        "comes before it. It is settled only after {early.depth} layers, because settled means that it stays first up "
+        "to the end.": lambda facts: facts.early.seen <= facts.half < facts.early.depth,
+        "the early text is settled on '{early.token}' after {early.depth} of {layers} layers. It should be {half} or "
+        "fewer. Which tokens could a model predict from the last word or two alone?": lambda facts: (
+            facts.early.depth > facts.half
+        ),
+        "the late text is settled on '{late.token}' after {late.depth} of {layers} layers already. It should be "
+        "settled only by the last layer.": lambda facts: facts.late.depth < facts.layers,
+    },
+    praise="'{early.token}' is first from {early.depth} of {layers} layers on, and '{late.token}' only after all "
+    "{layers}. What the lens reads at an early depth is what W_U makes of that stream. It does not show that the model "
+    "itself makes use of it there.",
+)
+
+
+# 3d: who wrote it? Answers: vectors (part, ..., d_model), their sum (..., d_model), an Unembedding, and two ids for
+# every stream, (...) -> what each part adds to the logit difference, (part, ...).
+
+
+def _written(generator, vectors, stream, unembedding, token, other):
+    """Random parts of streams, and then those of the model."""
+    for shape, vocabulary, centred in [((5, 3, 6), 10, True), ((4, 2, 3, 7), 11, False), ((3, 8), 9, True)]:
+        made, written = (
+            _random_unembedding(shape[-1], vocabulary, centred, generator),
+            _vectors(*shape, generator=generator),
+        )
+        pairs = torch.rand(*shape[1:-1], vocabulary, generator=generator).argsort(-1)
+        yield written, written.sum(0), made, pairs[..., 0], pairs[..., 1]
+    yield vectors, stream, unembedding, token, other
+
+
+def _part_by_part(vectors, stream, unembedding, token, other):
+    written, size = vectors.reshape(len(vectors), -1, vectors.shape[-1]), vectors.shape[-1]
+    columns = []
+    for place, (x, right, wrong) in enumerate(zip(stream.reshape(-1, size), token.flatten(), other.flatten())):
+        x = x - x.mean() if unembedding.centred else x
+        scale = (x.square().mean() + unembedding.epsilon).sqrt()
+        adds = []
+        for part in written[:, place]:
+            part = part - part.mean() if unembedding.centred else part
+            adds.append(part / scale * unembedding.weight @ (unembedding.W_U[:, right] - unembedding.W_U[:, wrong]))
+        columns.append(torch.stack(adds))
+    return torch.stack(columns, -1).reshape(vectors.shape[:-1])
+
+
+def _columns(unembedding, token, other):
+    """What tells token from other, (..., d_model)."""
+    return unembedding.W_U.T[token] - unembedding.W_U.T[other]
+
+
+def _attributed(vectors, stream, unembedding, token, other, scale=_scale):
+    normed = _centred(vectors, unembedding) / scale(stream, unembedding)
+    return (normed * unembedding.weight * _columns(unembedding, token, other)).sum(-1)
+
+
+def _added_bias(vectors, stream, unembedding, token, other):
+    """What the norm's bias adds to the logit difference."""
+    return (unembedding.bias * _columns(unembedding, token, other)).sum(-1)
+
+
+def _mean_left_in(vectors, stream, unembedding, token, other):
+    plain = unembedding._replace(centred=False)
+    return _attributed(vectors, stream, plain, token, other, lambda stream, _: _scale(stream, unembedding))
+
+
+def _less_stream_mean(vectors, stream, unembedding, *pair):
+    mean = stream.mean(-1, keepdim=True) if unembedding.centred else 0
+    return _mean_left_in(vectors - mean, stream, unembedding, *pair)
+
+
+def _by_lens(vectors, stream, unembedding, token, other):
+    biases = unembedding.b_U[token] - unembedding.b_U[other]
+    own = _attributed(vectors, vectors, unembedding, token, other)
+    return own + _added_bias(vectors, stream, unembedding, token, other) + biases
+
+
+ATTRIBUTION = Exercise(
+    "3d",
+    "Who wrote it?",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=_part_by_part,
+    inputs=_written,
+    mistakes={
+        "you read every part with the lens, which divides each part by its own scale and adds the biases each time. "
+        "Divide all parts by the scale of the stream, and leave the biases out.": _by_lens,
+        "you divided each part by its own scale, so a short part counts as much as a long one. The model divides their "
+        "sum once, so divide all parts by the scale of the stream.": lambda vectors, stream, *rest: _attributed(
+            vectors, vectors, *rest
+        ),
+        "you left the mean of the parts in. This norm (`unembedding.centred` is true) subtracts the mean of the "
+        "stream, which is the sum of the parts' means. So subtract from each part its own mean.": _mean_left_in,
+        "you subtracted the mean of the whole stream from every part. Subtract from each part its own mean: together "
+        "these means are the mean of the stream.": _less_stream_mean,
+        "you added the norm's bias to every part. No part wrote it, so leave it out.": lambda *given: (
+            _attributed(*given) + _added_bias(*given)
+        ),
+        "you returned what each part adds to the logit of `token`. For the logit difference, subtract the column of "
+        "W_U that belongs to `other`.": lambda vectors, stream, read, token, other: _attributed(
+            vectors, stream, read._replace(W_U=torch.cat([read.W_U, 0 * read.W_U[:, :1]], 1)), token, -1
+        ),
+        "the sign is the wrong way round. Subtract the column of W_U that belongs to `other` from that of `token`.": (
+            lambda *given: -_attributed(*given)
+        ),
+        "you added up all parts. Every part has a number of its own: the first axis stays.": lambda *given: _attributed(
+            *given
+        ).sum(0),
+        "you used the ids of the first stream for all of them. Every stream has a `token` and an `other` of its own.": (
+            lambda vectors, stream, read, token, other: _attributed(
+                vectors, stream, read, token.flatten()[0], other.flatten()[0]
+            )
+        ),
+    }
+    | _norm_mistakes(_attributed),
+    praise="your numbers are right for every part, and with the constant that the biases add they sum to the logit "
+    "difference. The scale was held at the value that it has for the whole stream. Removing a part would change the "
+    "scale, and also what later parts write, so these numbers do not say what would happen then.",
+    tolerance=REAL,
+)
+
+
+# 3e: the direction that is read. Answers: stream (..., d_model), an Unembedding, token and other -> (..., d_model). Its
+# dot product with any part of the stream is what the part adds to the logit difference of token and other.
+
+
+def _one_stream(generator, stream, unembedding, token, other):
+    """Random streams, and then one of the model."""
+    for shape, vocabulary, centred in [((4, 3, 6), 10, True), ((5, 7), 11, False), ((8,), 12, True)]:
+        made = _random_unembedding(shape[-1], vocabulary, centred, generator)
+        pair = torch.randperm(vocabulary, generator=generator)[:2].tolist()
+        yield _vectors(*shape, generator=generator), made, *pair
+    yield stream, unembedding, token, other
+
+
+def _number_by_number(stream, unembedding, token, other):
+    """What is added by a part that is 1 in one number and 0 in the others, for each number."""
+    ones = torch.eye(stream.shape[-1], dtype=stream.dtype, device=stream.device)
+    return torch.stack([_attributed(one, stream, unembedding, token, other) for one in ones], -1)
+
+
+def _reading(stream, unembedding, token, other, scale=_scale):
+    direction = _columns(unembedding, token, other) * unembedding.weight
+    return _centred(direction, unembedding) / scale(stream, unembedding)
+
+
+def _uncentred(stream, unembedding, token, other):
+    return _columns(unembedding, token, other) * unembedding.weight / _scale(stream, unembedding)
+
+
+def _mean_before_weight(stream, unembedding, token, other):
+    columns = _centred(_columns(unembedding, token, other), unembedding)
+    return columns * unembedding.weight / _scale(stream, unembedding)
+
+
+def _less_mean_of_stream(stream, unembedding, token, other):
+    mean = stream.mean(-1, keepdim=True) if unembedding.centred else 0
+    return (_columns(unembedding, token, other) * unembedding.weight - mean) / _scale(stream, unembedding)
+
+
+# The function is checked by this one; READING_DIRECTION then measures with it, so that a pass tells something.
+_DIRECTION = Exercise(
+    "3e",
+    "The direction that is read",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=_number_by_number,
+    inputs=_one_stream,
+    mistakes={
+        "the sign is the wrong way round. Subtract the column of W_U that belongs to `other` from that of `token`.": (
+            lambda *given: -_reading(*given)
+        ),
+        "your direction is that of one logit. For a logit difference, subtract the column of W_U that belongs to "
+        "`other`.": lambda stream, read, token, other: (
+            _centred(read.W_U[:, token] * read.weight, read) / _scale(stream, read)
+        ),
+        "you left the mean in your direction. This norm (`unembedding.centred` is true) takes away a part that is 1 in "
+        "every number, so that part has to get 0, and with your direction it gets more or less.": _uncentred,
+        "you subtracted the mean before you multiplied by the weight. A part meets the norm's mean first, then its "
+        "weight, then W_U. On the way back from W_U the weight comes first, and then the mean.": _mean_before_weight,
+        "you subtracted the mean of the stream from the direction. Subtract the direction's own mean.": (
+            _less_mean_of_stream
+        ),
+        "the norm's bias is in your direction. No part wrote it, so leave it out.": lambda stream, read, *pair: (
+            _reading(stream, read, *pair) + read.bias * _columns(read, *pair)
+        ),
+        "your direction has length 1. Its length is part of the answer, because its dot products are logits.": (
+            lambda *given: torch.nn.functional.normalize(_reading(*given), dim=-1)
+        ),
+    }
+    | _norm_mistakes(_reading),
+    praise="",
+    tolerance=REAL,
+)
+
+
+def _length_and_aim(direction, vectors, names, unembedding, token, other):
+    """The longest part of a stream, and the one that adds most, when the direction is right.
+
+    vectors: (part, d_model), with their names; token, other: ids.
+    """
+    stream = vectors.sum(0)
+    _DIRECTION(direction, stream=stream, unembedding=unembedding, token=token, other=other)
+    read = _reading(stream, unembedding, token, other)
+    lengths, aims, adds = vectors.norm(dim=-1), residual.cosines(vectors, read), vectors @ read
+    return SimpleNamespace(
+        **{
+            name: SimpleNamespace(
+                name=names[place], length=lengths[place].item(), aim=aims[place].item(), adds=adds[place].item()
+            )
+            for name, place in [("longest", lengths.argmax()), ("strongest", adds.argmax())]
+        }
+    )
+
+
+_LONGEST = "the longest part is {longest.name}. Its length is {longest.length:.2f} and its cosine to your direction is "
+READING_DIRECTION = replace(
+    _DIRECTION,
+    reference=None,
+    inputs=None,
+    mistakes={},
+    measure=_length_and_aim,
+    praise={
+        _LONGEST + "{longest.aim:.3f}, and it adds most of all parts: {longest.adds:.3f} logits.": lambda facts: (
+            facts.longest.name == facts.strongest.name
+        ),
+        _LONGEST + "{longest.aim:.3f}, so it adds {longest.adds:.3f} logits. {strongest.name} adds most: with a "
+        "length of {strongest.length:.2f} and a cosine of {strongest.aim:.3f} it adds {strongest.adds:.3f}. What a "
+        "part adds is its length times its cosine times the length of your direction.": lambda facts: True,
+    },
+)
+
+
+# 3f: which token did the head take it from? Answers: pattern (prompt, key), values (prompt, key, d_head),
+# W_O (d_head, d_model) and direction (prompt, d_model) -> (prompt, key).
+
+
+def _last_queries(generator):
+    """Random heads. In the first all axes are of one size, so that exchanged axes fit."""
+    for prompts, keys, d_head, d_model in [(5, 5, 5, 5), (4, 7, 3, 6), (1, 3, 2, 4)]:
+        pattern = torch.randn(prompts, keys, generator=generator).softmax(-1)
+        values = torch.randn(prompts, keys, d_head, generator=generator)
+        yield pattern, values, *(torch.randn(rows, d_model, generator=generator) for rows in (d_head, prompts))
+
+
+def _key_by_key(pattern, values, W_O, direction):
+    taken = torch.zeros(pattern.shape)
+    for prompt in range(pattern.shape[0]):
+        for key in range(pattern.shape[1]):
+            written = pattern[prompt, key] * (values[prompt, key] @ W_O)
+            taken[prompt, key] = written @ direction[prompt]
+    return taken
+
+
+def _from_keys(pattern, values, W_O, direction):
+    return pattern * torch.einsum("pkh,hm,pm->pk", values, W_O, direction)
+
+
+def _length_of_output(pattern, values, W_O, direction):
+    return pattern * (values @ W_O).norm(dim=-1)
+
+
+BY_SOURCE = Exercise(
+    "3f",
+    "Which token did the head take it from?",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_key_by_key,
+    inputs=_last_queries,
+    mistakes={
+        "you did not use the attention. The head takes from each key its value times the attention to it.": (
+            lambda p, v, out, d: _from_keys(torch.ones_like(p), v, out, d)
+        ),
+        "you multiplied by the attention twice.": lambda p, v, out, d: _from_keys(p * p, v, out, d),
+        "you returned the attention alone. It says where the head looks, but not what it takes from there.": (
+            lambda p, v, out, d: p
+        ),
+        "you added up over the keys, which gives what the whole head adds. Keep one number for each key.": (
+            lambda *given: _from_keys(*given).sum(-1)
+        ),
+        "you divided by the sum over the keys. Contributions may cancel, so leave them in logits.": (
+            lambda *given: _from_keys(*given) / _from_keys(*given).sum(-1, keepdim=True)
+        ),
+        "you measured how long the vector is that the head takes from each key. The dot product with the direction "
+        "says how much of it the logit difference gets.": _length_of_output,
+        "your numbers have no sign. A key may lower the logit difference, and then its number is negative.": (
+            lambda *given: _from_keys(*given).abs()
+        ),
+        "you used a direction of length 1. Its length turns the dot product into logits.": lambda p, v, out, d: (
+            _from_keys(p, v, out, torch.nn.functional.normalize(d, dim=-1))
+        ),
+        "you used the direction of the first prompt for all prompts. Every prompt has a direction of its own.": (
+            lambda p, v, out, d: _from_keys(p, v, out, d[:1].expand_as(d))
+        ),
+        "your directions are matched with the keys. A direction belongs to a prompt, so add an axis for the keys: "
+        "`direction[:, None]`.": lambda p, v, out, d: p * (v @ out * d).sum(-1),
+        "you exchanged the rows and columns of the attention. A row belongs to a prompt, and a column to a key.": (
+            lambda p, v, out, d: _from_keys(p.T, v, out, d)
+        ),
+        "you multiplied by the transpose of W_O. Its rows belong to d_head, so it is `values @ W_O`.": (
+            lambda p, v, out, d: _from_keys(p, v, out.T, d)
+        ),
+        "you did not send the values through W_O. A value has to be written into the stream before the direction can "
+        "read it.": lambda p, v, out, d: p * (v * d[:, None]).sum(-1),
+    },
+    praise="your numbers are right for every key, whatever the sizes are. Together, the numbers of a prompt are what "
+    "the head adds there. A number is large only if the head looks at the key and finds something in its value that "
+    "the direction reads.",
+    tolerance=REAL,
+)
+
+
+# 3g: an experiment of your own. Answers: {"prompts", "controls", "answers", "rivals": lists of texts, "part": the part
+# that gains most, such as "L2H5"}.
+
+LISTS = ["prompts", "controls", "answers", "rivals"]
+PROMPTS, WORD_PAIRS = 16, 4  # that an experiment needs, and that an interval over pairs of words needs
+TIE = 0.01  # logits: a part that gains less by no more than this is as good
+
+
+def _experiment(answer, bridge, tokenizer, used):
+    """What the cue does to the logit differences of an experiment, and to what each part adds to them."""
+    lists = parts(answer, LISTS)
+    sides, words = _designed(lists, bridge, tokenizer, used)
+    firsts = [[ids[0] for ids in each] for each in words]
+    names, prompts = _last_attributions(bridge, sides[0], *firsts)
+    _, controls = _last_attributions(bridge, sides[1], *firsts)
+    units, unit = _units(words)
+    # All means are over units, so that the parts' gains and the constant's sum to the gain that is told.
+    with_cue, without = (torch.stack([each[:, rows].mean(1) for rows in units], 1) for each in (prompts, controls))
+    gains, by_part = (with_cue - without).sum(0), (with_cue - without).mean(1)[:-1]
+    low, high = bootstrap_interval(gains)
+    part, adds = answer.get("part"), with_cue.mean(1)[:-1]
+    known = isinstance(part, str) and part in names[:-1]
+    here = names.index(part) if known else 0
+    gain = gains.mean().item()
+    return SimpleNamespace(
+        prompts=len(lists[0]),
+        units=len(units),
+        unit=unit,
+        right=(prompts.sum(0) > 0).double().mean().item(),
+        right_without=(controls.sum(0) > 0).double().mean().item(),
+        gain=gain,
+        low=low,
+        high=high,
+        part=part,
+        known=known,
+        said=shown(part),
+        example=names[0],
+        part_gain=by_part[here].item(),
+        part_adds=adds[here].item(),
+        part_adds_without=without.mean(1)[here].item(),
+        share=by_part[here].item() / gain if gain else 0.0,
+        gains_most=by_part[here].item() >= by_part.max().item() - TIE,
+        loses_most=by_part[here] == by_part.min(),
+        adds_most=adds[here] == adds.max(),
+    )
+
+
+def _designed(lists, bridge, tokenizer, used):
+    """Token ids of (prompts, controls) and of (answers, rivals), when they make a controlled experiment; else Wrong."""
+    for name, texts in zip(LISTS, lists):
+        require(isinstance(texts, (list, tuple)), f"'{name}' should be a list of texts; it is {shown(texts)}.")
+    counts = ", ".join(f"{len(texts)} {name}" for name, texts in zip(LISTS, lists))
+    require(len({len(texts) for texts in lists}) == 1, f"the four lists should be equally long; you have {counts}.")
+    for name, texts in zip(LISTS, lists):
+        for number, text in enumerate(texts):
+            require(isinstance(text, str), f"{name}[{number}] should be a text; it is {shown(text)}.")
+    different = len(set(lists[0]))
+    require(
+        different >= PROMPTS,
+        f"you have {len(lists[0])} prompts, and {different} of them are different. Write {PROMPTS} different ones or "
+        "more, because a few could come out this way by chance.",
+    )
+    prompts, controls, answers, rivals = (
+        [_encoded(bridge, tokenizer, text, f"{name}[{number}]") for number, text in enumerate(texts)]
+        for name, texts in zip(LISTS, lists)
+    )
+    for number, (answer, rival) in enumerate(zip(answers, rivals)):
+        require(
+            answer[0] != rival[0],
+            f"answers[{number}] and rivals[{number}] begin with the same token, so their logit difference is 0 "
+            "whatever the model does. Choose another rival.",
+        )
+    as_answer, as_rival = Counter(lists[2]), Counter(lists[3])
+    for word in [*lists[2], *lists[3]]:
+        require(
+            as_answer[word] == as_rival[word],
+            f"{word!r} is the answer of {as_answer[word]} prompts and the rival of {as_rival[word]}. Make it both "
+            "equally often. Otherwise a model that likes the word for itself could seem to find the answer.",
+        )
+    for number, each in enumerate(zip(prompts, controls, answers, rivals)):
+        problem = _uncontrolled(tokenizer, number, *each)
+        require(problem is None, problem)
+    for name, texts in zip(LISTS[:2], lists):
+        taken = next((number for number, text in enumerate(texts) if text in used), None)
+        require(taken is None, f"{name}[{taken}] is one of the notebook's prompts. Write your own.")
+    for number, (prompt, control, *words) in enumerate(zip(prompts, controls, answers, rivals)):
+        for name, word in zip(LISTS[2:], words):
+            require(
+                _places(word, prompt) == _places(word, control),
+                f"{name}[{number}] stands at other places in controls[{number}] than in prompts[{number}]. Keep both "
+                "words where they are and change only the cue, so that places cannot explain the difference.",
+            )
+    return (prompts, controls), (answers, rivals)
+
+
+def _uncontrolled(tokenizer, number, prompt, control, answer, rival):
+    """What keeps a prompt and its control, token ids, from being a comparison of one cue; None if nothing does."""
+    for name, word in [("answers", answer), ("rivals", rival)]:
+        for where, text in [("prompts", prompt), ("controls", control)]:
+            if not _places(word, text):
+                label = "".join(token_labels(tokenizer, word))
+                return (
+                    f"{name}[{number}], '{label}', does not occur in {where}[{number}] before its last token. Both the "
+                    "answer and the rival should, so that the model has to choose. (A dot is a space. Without it, a "
+                    "word is another token.)"
+                )
+    if len(prompt) != len(control):
+        return (
+            f"prompts[{number}] and controls[{number}] have {len(prompt)} and {len(control)} tokens. They should have "
+            "equally many, so that everything stands at the same place in both."
+        )
+    if prompt[-1] != control[-1]:
+        return (
+            f"prompts[{number}] and controls[{number}] end with different tokens. Then the streams at the last token "
+            "differ before any head has looked back. Change something earlier."
+        )
+    if prompt == control:
+        return f"prompts[{number}] and controls[{number}] have the same tokens, so nothing was taken away."
+    return None
+
+
+def _places(word, text):
+    """Where a word begins in a text before its last token. Both are token ids."""
+    return [place for place in range(len(text) - len(word)) if text[place : place + len(word)] == word]
+
+
+@torch.no_grad()
+def _last_attributions(bridge, texts, answers, rivals):
+    """(names, what each part adds to the logit difference at the last token, (part, text)); the constant comes last."""
+    unembedding, adds, size = residual.Unembedding.of(bridge), [], 8
+    for start in range(0, len(texts), size):
+        batch = prepare(bridge, Batch.from_rows(texts[start : start + size]))
+        token, other = (
+            torch.tensor(ids[start : start + size], device=batch.tokens.device) for ids in (answers, rivals)
+        )
+        _, cache = bridge.run_with_cache(batch.tokens, attention_mask=batch.mask.long())
+        names, vectors = residual.parts(cache, heads=True)
+        vectors = vectors[:, range(len(batch)), batch.lengths - 1]
+        adds.append(residual.logit_attribution(vectors, vectors.sum(0), unembedding, token, other).cpu().double())
+    return [*names, "constant"], torch.cat(adds, 1)
+
+
+def _units(words):
+    """What an interval is over: ([rows], what they are). Rows of one pair of words, or single ones if pairs are few."""
+    units = {}
+    for row, pair in enumerate(zip(*words)):
+        units.setdefault(frozenset(map(tuple, pair)), []).append(row)
+    if len(units) >= WORD_PAIRS:
+        return list(units.values()), "pairs of words"
+    return [[row] for row in range(len(words[0]))], "prompts"
+
+
+def _encoded(bridge, tokenizer, text, name):
+    """A text's ids, a list; Wrong when it is no text, or one that a model cannot read as it was meant."""
+    require(isinstance(text, str), f"{name} should be a text; it is {shown(text)}.")
     try:
         ids = encode(tokenizer, text, context=bridge.cfg.n_ctx)
-    except InterpError as problem:
-        raise Wrong(f"{what} cannot be used. {problem}") from problem
+    except TextError as problem:
+        raise Wrong(f"{name} cannot be read: {problem}") from problem
     require(
         text == text.rstrip(" "),
-        f"{what} ends with a space. A space belongs to the token after it; alone at the end it is a token that the "
-        "model hardly ever saw. Leave it off.",
+        f"{name} ends with a space. A space belongs to the token after it, and a model has hardly ever seen one alone. "
+        "Leave it out.",
     )
-    return ids.to(bridge.W_U.device)
+    return ids[0].tolist()
 
 
-CHECKERS = [ten_times, streams_from_parts, rank_of, lens_loss, reading_direction, settled, own_question]
+_INTERVAL = "(95% interval over {units} {unit}: {low:.3f} to {high:.3f})"
+_GAIN = "the cue raises the logit difference by {gain:.3f} on average " + _INTERVAL
+_ADDS = "{part} adds {part_adds:.3f} logits in the prompts and {part_adds_without:.3f} in the controls"
+EXPERIMENT = Exercise(
+    "3g",
+    "An experiment of your own",
+    kind="Project",
+    difficulty=5,
+    points=5,
+    measure=_experiment,
+    mistakes={
+        "the logit difference is higher in the controls: the cue changes it by {gain:.3f} on average "
+        + _INTERVAL
+        + ". Have you exchanged prompts and controls, or answers and rivals?": lambda facts: facts.high < 0,
+        "the cue changes the logit difference by {gain:.3f} on average "
+        + _INTERVAL
+        + ". This interval holds 0, so the cue makes no difference that can be told from chance. Try "
+        "another cue, or more prompts.": lambda facts: facts.low <= 0,
+        _GAIN + ". Now measure which part gains most, because 'part' is still missing.": lambda facts: (
+            facts.part is None
+        ),
+        "a part is named as `residual.parts(cache, heads=True)` names it, such as '{example}' or 'mlp 0'; yours is "
+        "{said}.": lambda facts: not facts.known,
+        _GAIN + ". But " + _ADDS + ". It loses most of all parts. Subtract the controls from the prompts.": (
+            lambda facts: facts.loses_most and not facts.gains_most
+        ),
+        _GAIN + ". But " + _ADDS + ". No part adds more in the prompts, but another part gains more, because much of "
+        "what {part} adds does not come from the cue.": lambda facts: facts.adds_most and not facts.gains_most,
+        _GAIN + ". But " + _ADDS + ", a gain of {part_gain:.3f}. Another part gains more.": lambda facts: (
+            not facts.gains_most
+        ),
+    },
+    praise="with the cue the answer is ahead of its rival in {right:.3f} of {prompts} prompts, and without it in "
+    "{right_without:.3f}. "
+    + _GAIN[0].upper()
+    + _GAIN[1:]
+    + ". {part} carries {share:.3f} of this gain. But attribution has removed nothing, so you do not know yet what the "
+    "model would do without this part.",
+)
+
+EXERCISES = [REMEMBERED_PAIR, LENS, SETTLED, ATTRIBUTION, READING_DIRECTION, BY_SOURCE, EXPERIMENT]
