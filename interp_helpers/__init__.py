@@ -12,7 +12,7 @@
 | `interventions` | ablate and patch, and what that does to a metric |
 | `live` | a small model that trains in the notebook |
 | `evidence` | published figures, training logs, and what the notebooks measured on a real model |
-| `plots`, `views` | figures with matplotlib; interactive views with CircuitsVis |
+| `plots`, `views` | figures with matplotlib; interactive views, with CircuitsVis where it has one |
 | `diagram` | a drawing of a transformer, with the parts in question in colour |
 | `claims`, `exercises` | claims that are checked when a cell runs; checkers of the exercises |
 | `corpus` | the survey for corpora and models beyond one laptop; also `interp-helpers survey` in a shell |

@@ -122,10 +122,20 @@ def areas(x, values, ax, *, xlabel, ylabel):
     inner = slice(len(x) // 6 or 1, -(len(x) // 6 or 1))  # at an end a name would be cut
     for name, height, top, colour in zip(values, heights[:, inner], tops[:, inner], colours.values()):
         place = height.argmax()
-        if height[place] > 0.07 * tops.max():
+        if height[place] > 0.1 * tops.max():
             middle = top[place] - height[place] / 2
             ax.text(x[inner][place], middle, name, ha="center", va="center", fontsize=8, color=colour)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(x[0], x[-1]))
+
+
+def bands(values, ax, *, xlabel, ylabel):
+    """A line with its interval for each of `values`, name -> `(3, point)`: value, low and high at 0, 1, 2, ..."""
+    for name, numbers in values.items():
+        value, low, high = _array(numbers).astype(float)
+        ax.plot(value, "o-", markersize=4 if len(value) < 10 else 2, label=name)
+        ax.fill_between(range(len(value)), low, high, alpha=0.2, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False)
 
 
 def waterfall(values, names, ax, *, ylabel):

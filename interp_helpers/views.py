@@ -149,7 +149,7 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
     const token = head.textContent.replace("\\n", " / ");
     add(panel, "b", `${row.textContent}, position ${cell.cellIndex - 1}, ${token}`);
     const top = table.cells[cells.indexOf(cell)], list = top.length && add(panel, "ol", "");
-    if (!top.length) add(panel, "div", "No probability rises by 0.0005 or more.");
+    if (!top.length) add(panel, "div", "No probability rises by half a thousandth or more.");
     for (const [word, value] of top) {
       const line = add(list, "li", "");
       add(line, "span", words[word]);
@@ -375,7 +375,7 @@ def lens_view(
 
     control: (tokens, logits) of a second text with as many tokens and depths. Buttons then switch between the prompt,
     the control and the difference. There each cell holds the token whose probability rises most from control to prompt,
-    or nothing when none rises by 0.0005. Numbers are rounded to three decimals. 20 tokens and 7 depths take about 35
+    or nothing when none rises by half a thousandth. Numbers are rounded to three decimals. 20 tokens and 7 depths take about 35
     kB, and 50 kB with a control.
 
     The view needs no `views_loader`. A notebook that is not trusted runs no JavaScript and shows the prompt's table
