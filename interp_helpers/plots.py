@@ -128,12 +128,13 @@ def areas(x, values, ax, *, xlabel, ylabel):
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(x[0], x[-1]))
 
 
-def bands(values, ax, *, xlabel, ylabel):
-    """A line with its interval for each of `values`, name -> `(3, point)`: value, low and high at 0, 1, 2, ..."""
+def bands(values, ax, *, xlabel, ylabel, first=0):
+    """A line with its interval for each of `values`, name -> `(3, point)`: value, low and high. first: the first x."""
     for name, numbers in values.items():
         value, low, high = _array(numbers).astype(float)
-        ax.plot(value, "o-", markersize=4 if len(value) < 10 else 2, label=name)
-        ax.fill_between(range(len(value)), low, high, alpha=0.2, linewidth=0)
+        x = range(first, first + len(value))
+        ax.plot(x, value, "o-", markersize=4 if len(value) < 10 else 2, label=name)
+        ax.fill_between(x, low, high, alpha=0.2, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(frameon=False)
 

@@ -375,8 +375,8 @@ def lens_view(
 
     control: (tokens, logits) of a second text with as many tokens and depths. Buttons then switch between the prompt,
     the control and the difference. There each cell holds the token whose probability rises most from control to prompt,
-    or nothing when none rises by half a thousandth. Numbers are rounded to three decimals. 20 tokens and 7 depths take about 35
-    kB, and 50 kB with a control.
+    or nothing when none rises by half a thousandth. Numbers are rounded to three decimals. 20 tokens and 7 depths take
+    about 35 kB, and 50 kB with a control.
 
     The view needs no `views_loader`. A notebook that is not trusted runs no JavaScript and shows the prompt's table
     alone: point at a cell there, too. Raises ArgumentError for other shapes and NaN, for a control of another shape,

@@ -376,7 +376,7 @@ def explained(hook, verdict="survives", layer=2, at="blocks.2.attn.hook_attn_sco
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (explained(without_first), "the slope goes the other way now"),
+        (explained(without_first, "unclear"), "the slope goes the other way now"),
         (explained(half_first), "something else that makes the slope"),
         (explained(without_before, "refuted"), "this is a result"),
         (explained(first_writes_nothing, "Refuted", at="blocks.2.attn.hook_v"), "this is a result"),
@@ -392,11 +392,12 @@ NOT_EXPLAINED = [
     (explained(without_first, layer=4), "so there is nothing to explain"),
     (explained(lambda value, hook: None), "your hooks change nothing in what attention adds"),
     (explained(without_before), "More than half of it is left"),
-    (explained(without_first, "refuted"), "At least half of it is gone"),
+    (explained(half_first, "refuted"), "At least half of it is gone"),
+    (explained(without_first), "So your hooks did more than take the slope away"),
     (explained(without_first, layer=1), "is the one that the notebook explained"),
     (explained(without_first, layer=6), "layers go from 0 to 5"),
     (explained(without_first, layer="two"), "the number of a layer"),
-    (explained(without_first, "true"), "the options are 'survives', 'refuted'"),
+    (explained(without_first, "true"), "the options are 'survives', 'refuted', 'unclear'"),
     (explained(None), "a list of pairs"),
     ({"layer": 2, "hooks": without_first, "verdict": "refuted"}, "a list of pairs"),
     ({"layer": 2, "verdict": "refuted"}, "still missing from the dictionary: hooks"),

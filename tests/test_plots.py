@@ -171,18 +171,20 @@ def test_dumbbells_show_both_conditions_and_the_interval_of_the_second(count, se
     assert ax.yaxis_inverted()  # the first part is on top
 
 
-@cases(count=few, points=st.integers(2, 12), seed=seeded(), kind=KINDS)
-def test_bands_show_value_low_and_high(count, points, seed, kind):
+@cases(count=few, points=st.integers(2, 12), seed=seeded(), kind=KINDS, first=st.integers(-1, 1))
+def test_bands_show_value_low_and_high(count, points, seed, kind, first):
     values = numbers(seed, count, 3, points)
     values.sort(1)
     values = values[:, [1, 0, 2]]
     ax = axes()
-    plots.bands(dict(zip(names(count), map(kind, values))), ax, xlabel="depth", ylabel="gain")
+    plots.bands(dict(zip(names(count), map(kind, values))), ax, xlabel="depth", ylabel="gain", first=first)
+    places = range(first, first + points)
     for line, band, (value, low, high), name in zip(ax.lines, ax.collections, values, names(count), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), places)
         np.testing.assert_allclose(line.get_ydata(), value)
         ends = band.get_paths()[0].vertices
-        np.testing.assert_allclose([ends[ends[:, 0] == x, 1].min() for x in range(points)], low)
-        np.testing.assert_allclose([ends[ends[:, 0] == x, 1].max() for x in range(points)], high)
+        np.testing.assert_allclose([ends[ends[:, 0] == x, 1].min() for x in places], low)
+        np.testing.assert_allclose([ends[ends[:, 0] == x, 1].max() for x in places], high)
         assert line.get_label() == name
 
 

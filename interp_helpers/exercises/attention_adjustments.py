@@ -544,7 +544,7 @@ DOES_NOT_SHRINK = Exercise(
 
 # 4h: an explanation, and the experiment that could refute it. Answers: {"layer": another layer than the notebook's,
 # "hooks": [(name, function), ...] for the bridge, which take a supposed cause of the layer's slope away, "verdict":
-# "survives" or "refuted"}.
+# "survives", "refuted" or "unclear"}.
 
 SENTENCES, AT_ONCE = 60, 10  # sentences that are read, and how many in one run
 
@@ -552,7 +552,7 @@ SENTENCES, AT_ONCE = 60, 10  # sentences that are read, and how many in one run
 def _experiment(answer, bridge, batches, layer):
     """The layer's slope without the hooks and with them, in percent per token, and the loss on the sentences."""
     own, hooks, verdict = parts(answer, ["layer", "hooks", "verdict"])
-    own, verdict = _other_layer(own, bridge.cfg.n_layers, layer), choose(verdict, ["survives", "refuted"])
+    own, verdict = _other_layer(own, bridge.cfg.n_layers, layer), choose(verdict, ["survives", "refuted", "unclear"])
     rows = [row[mask][:READ] for batch in batches for row, mask in zip(batch.tokens.cpu(), batch.mask.cpu())]
     sentences = Batch.from_rows(rows[:SENTENCES])
     before, loss = _log_norms(bridge, sentences, own, [])
@@ -575,8 +575,8 @@ def _experiment(answer, bridge, batches, layer):
     facts.unchanged = bool((after - before)[later].abs().max() < 1e-6)
     facts.before, facts.low, facts.high = _percent(before, sentences.mask)
     facts.after, facts.low_after, facts.high_after = _percent(after, sentences.mask)
-    facts.survives = facts.after * facts.before < 0 or abs(facts.after) < abs(facts.before) / 2
-    facts.turned = facts.high_after < 0 < facts.before or facts.before < 0 < facts.low_after
+    turned = facts.after * facts.before < 0  # a slope as large the other way: the hooks did more than take it away
+    facts.measured = "survives" if abs(facts.after) < abs(facts.before) / 2 else "unclear" if turned else "refuted"
     return facts
 
 
@@ -673,16 +673,19 @@ EXPLANATION = Exercise(
             lambda facts: facts.unchanged
         ),
         _AFTER + ". More than half of it is left, so the supposed cause does not make it: your explanation is "
-        "refuted.": lambda facts: facts.verdict == "survives" and not facts.survives,
-        _AFTER + ". At least half of it is gone, as your explanation says, so it survives this experiment.": (
-            lambda facts: facts.verdict == "refuted" and facts.survives
-        ),
+        "refuted.": lambda facts: facts.verdict != facts.measured == "refuted",
+        _AFTER + ". At least half of it is gone, as your explanation says, so it survives this "
+        "experiment.": lambda facts: facts.verdict != facts.measured == "survives",
+        _AFTER + ". The slope goes the other way now, and by more than half as much. So your hooks did more than take "
+        "the slope away, and the experiment is unclear.": lambda facts: facts.verdict != facts.measured == "unclear",
     },
     praise={
-        _LOSS + ". Your explanation survives. But the slope goes the other way now, so the supposed cause is not all "
-        "that moves it: find out what is left. Surviving one experiment is no proof.": lambda facts: facts.turned,
         _LOSS + ". Your explanation survives. Surviving one experiment is no proof, because the hooks may have changed "
-        "something else that makes the slope.": lambda facts: facts.survives,
+        "something else that makes the slope.": lambda facts: facts.measured == "survives",
+        _LOSS + ". The experiment is unclear, because the slope goes the other way now: your hooks did more than take "
+        "the supposed cause away. Find out what else, and try a gentler removal.": lambda facts: (
+            facts.measured == "unclear"
+        ),
         _LOSS + ". Your explanation is refuted, and this is a result: you can now rule this cause out as the main "
         "one.": lambda facts: True,
     },
