@@ -114,17 +114,24 @@ def dumbbells(before, after, low, high, names, ax, *, xlabel, labels):
 
 def areas(x, values, ax, *, xlabel, ylabel):
     """What adds up over x `(point,)`, as areas on top of each other: name -> `(point,)`, the first one at the bottom.
-    Each name stands in its area where that is highest. Negative numbers would overlap, so they are drawn as 0."""
+    A name stands in its area where that is highest, or in a legend where the area is too thin for it. Negative numbers
+    would overlap, so they are drawn as 0."""
     heights = np.stack([np.maximum(_array(points).astype(float), 0) for points in values.values()])
     tops, x = heights.cumsum(0), _array(x)
     colours = {"#0072B2": "white", "#009E73": "white", "#E69F00": "black", "#CCCCCC": "black"}  # of area: of its name
-    ax.stackplot(x, heights, colors=list(colours)[: len(heights)])
-    inner = slice(len(x) // 6 or 1, -(len(x) // 6 or 1))  # at an end a name would be cut
-    for name, height, top, colour in zip(values, heights[:, inner], tops[:, inner], colours.values()):
+    drawn = ax.stackplot(x, heights, colors=list(colours)[: len(heights)], labels=list(values))
+    thin = []
+    for area, name, height, top, colour in zip(drawn, values, heights, tops, colours.values()):
         place = height.argmax()
-        if height[place] > 0.1 * tops.max():
-            middle = top[place] - height[place] / 2
-            ax.text(x[inner][place], middle, name, ha="center", va="center", fontsize=8, color=colour)
+        side = "left" if place < len(x) / 6 else "right" if place > len(x) * 5 / 6 else "center"  # not cut at an end
+        if height[place] > 0.12 * tops.max():
+            ax.text(
+                x[place], top[place] - height[place] / 2, f" {name} ", ha=side, va="center", fontsize=8, color=colour
+            )
+        else:
+            thin.append(area)
+    if thin:
+        ax.legend(handles=thin, frameon=False, fontsize=8, loc="upper right")
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(x[0], x[-1]))
 
 
