@@ -176,7 +176,8 @@ def token_batches(tokenizer, texts, *, context=None, start=None, size=8, cut=Fal
     for number, text in enumerate(texts):
         try:
             ids = encode(tokenizer, text, context=None if cut else context, room=len(front))[0].tolist()
-            rows.append([*front, *ids][: context if cut else None])
+            whole = [*front, *ids]
+            rows.append(whole[: int(min(context, len(whole)))] if cut else whole)  # BLOOM's context is infinite
         except TextError as problem:
             raise TextError(f"Text {number}: {problem}") from problem
     return [Batch.from_rows(rows[i : i + size]) for i in range(0, len(rows), size)]

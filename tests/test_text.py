@@ -237,6 +237,8 @@ def test_long_texts_can_be_cut(start):
     )
     assert torch.equal(cut.tokens, whole.tokens[:, :3])
     assert cut.lengths.tolist() == [whole.lengths[0].item(), 3]
+    uncut, *_ = token_batches(tokenizer(), ["one", "one two three four"], start=start, context=float("inf"), cut=True)
+    assert torch.equal(uncut.tokens, whole.tokens)
 
 
 @cases(length=st.integers(1, 6), sequences=st.integers(1, 4), start=st.none() | st.integers(0, 9),
