@@ -60,3 +60,17 @@ def storybook():
     from interp_helpers import load_model
 
     return load_model("storybook", device="cpu")
+
+
+@pytest.fixture
+def says(capsys, monkeypatch):
+    """What checking an answer prints, when nobody grades: `says(exercise, answer, **context)`."""
+    from interp_helpers import exercises
+
+    monkeypatch.delenv("INTERP_GRADING", raising=False)
+
+    def say(exercise, answer, **context):
+        exercises.check(exercise, answer, **context)
+        return capsys.readouterr().out
+
+    return say

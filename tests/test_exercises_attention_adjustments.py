@@ -11,20 +11,6 @@ from interp_helpers.exercises.judging import Wrong, fresh
 RUN = {"layer": 1, "slope": -2.2}  # what the notebook finds in storybook
 
 
-@pytest.fixture(autouse=True)
-def not_graded(monkeypatch):
-    monkeypatch.delenv("INTERP_GRADING", raising=False)
-
-
-@pytest.fixture
-def says(capsys):
-    def say(exercise, answer, **context):
-        exercises.check(exercise, answer, **context)
-        return capsys.readouterr().out
-
-    return say
-
-
 def entry(exercise):
     return exercises.checkers(4)[exercise]
 

@@ -9,20 +9,6 @@ from interp_helpers import exercises, load_model
 from interp_helpers.exercises.judging import fresh
 
 
-@pytest.fixture(autouse=True)
-def not_graded(monkeypatch):
-    monkeypatch.delenv("INTERP_GRADING", raising=False)
-
-
-@pytest.fixture
-def says(capsys):
-    def say(exercise, answer, **context):
-        exercises.check(exercise, answer, **context)
-        return capsys.readouterr().out
-
-    return say
-
-
 def entry(exercise):
     return exercises.checkers(1)[exercise]
 

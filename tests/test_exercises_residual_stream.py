@@ -11,20 +11,6 @@ from interp_helpers.attention import bootstrap_interval
 from interp_helpers.exercises import residual_stream
 
 
-@pytest.fixture(autouse=True)
-def not_graded(monkeypatch):
-    monkeypatch.delenv("INTERP_GRADING", raising=False)
-
-
-@pytest.fixture
-def says(capsys):
-    def say(exercise, answer, **context):
-        exercises.check(exercise, answer, **context)
-        return capsys.readouterr().out
-
-    return say
-
-
 @pytest.fixture(scope="module")
 def bridges(folders):
     """{name: (bridge, tokenizer)}: the course's model, and one with an RMSNorm and random weights."""
