@@ -35,7 +35,6 @@ from .text import (
     pair_for,
     passages,
     prompt_for,
-    question_for,
     repeated_random_tokens,
     shuffled,
     token_batches,

@@ -31,12 +31,11 @@ def _array(values):
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None), words=None, cmap=None):
+def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None), cmap=None):
     """An image of a matrix `(row, column)`, the first row on top, with a colour bar that is labelled `label`.
 
     xticks, yticks: a label for every column or row; without them matplotlib numbers them.
     limits: (lowest, highest) value of the colour scale; None takes it from the values.
-    words: a string to write into every cell, `(row, column)`; long ones are cut to nine characters.
     cmap: a colour map other than viridis, such as "PuOr" for numbers of both signs.
     """
     values = _array(values)
@@ -47,11 +46,6 @@ def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limi
         ax.set_xticks(range(len(xticks)), xticks, rotation=90, fontsize=8)
     if yticks is not None:
         ax.set_yticks(range(len(yticks)), yticks, fontsize=8)
-    if words is not None:
-        for (row, column), word in np.ndenumerate(np.asarray(words, dtype=object)):
-            colour = "black" if image.norm(values[row, column]) > 0.6 else "white"  # viridis is bright from there
-            short = word if len(word) <= 9 else word[:8] + "…"
-            ax.text(column, row, short, color=colour, ha="center", va="center", fontsize=7, clip_on=True)
     ax.spines[:].set_visible(False)
 
 
@@ -126,7 +120,7 @@ def areas(x, values, ax, *, xlabel, ylabel):
         side = "left" if place < len(x) / 6 else "right" if place > len(x) * 5 / 6 else "center"  # not cut at an end
         if height[place] > 0.12 * tops.max():
             ax.text(
-                x[place], top[place] - height[place] / 2, f" {name} ", ha=side, va="center", fontsize=8, color=colour
+                x[place], top[place] - 0.6 * height[place], f" {name} ", ha=side, va="center", fontsize=8, color=colour
             )
         else:
             thin.append(area)

@@ -89,18 +89,6 @@ def prompt_for(name):
     return _suited(name, "prompt")
 
 
-def question_for(name):
-    """A question that the model called `name` should answer: (text, answer, other word, control).
-
-    text: to go on with. answer, other word: what should follow and what should not, each with its space. control: a
-    text that asks for the same word without the part that gives the answer away.
-
-    >>> question_for("gpt2")
-    ('The capital of France is', ' Paris', ' London', 'The capital of the country is')
-    """
-    return tuple(_suited(name, "question"))
-
-
 def pair_for(name, tokenizer):
     """Texts that differ in one word and ask for different words: (clean, corrupted, clean answer, corrupted answer).
 

@@ -67,17 +67,6 @@ def test_a_heatmap_shows_the_numbers_the_right_way_round(rows, columns, seed, ki
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.figure.axes[1].get_ylabel()) == ("key", "query", "weight")
 
 
-def test_words_stand_in_their_cells_and_can_be_read(ax):
-    words = [["dark", "ninechars"], ["<|endoftext|>", "ten__chars"]]
-    plots.heatmap([[0.0, 1.0], [1, 0]], ax, xlabel="", ylabel="", label="", limits=(0, 1), words=words)
-    assert [(text.get_text(), text.get_position(), text.get_color()) for text in ax.texts] == [
-        ("dark", (0, 0), "white"),
-        ("ninechars", (1, 0), "black"),
-        ("<|endoft…", (0, 1), "black"),
-        ("ten__cha…", (1, 1), "white"),
-    ]
-
-
 # generation_map
 
 

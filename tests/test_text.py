@@ -20,7 +20,6 @@ from interp_helpers import (
     pair_for,
     passages,
     prompt_for,
-    question_for,
     repeated_random_tokens,
     shuffled,
     token_batches,
@@ -285,15 +284,11 @@ def test_shuffling_changes_the_order():
 
 
 # The texts that the course carries.
-def test_every_model_has_a_prompt_a_question_and_a_pair(storybook):
+def test_every_model_has_a_prompt_and_a_pair(storybook):
     _, tokenizer = storybook
     assert prompt_for("EleutherAI/gpt-neo-125M").startswith("Why does phone battery")
-    assert prompt_for("a/model-never-heard-of") == prompt_for("gpt2") == question_for("gpt2")[0]
+    assert prompt_for("a/model-never-heard-of") == prompt_for("gpt2") == "The capital of France is"
     for name in ["storybook", "gpt2"]:
-        text, answer, other, control = question_for(name)
-        assert answer.strip() in text or name != "storybook"
-        assert answer.strip() not in control
-        assert {word[0] for word in (answer, other)} == {" "}
         clean, corrupted, *answers = pair_for(name, tokenizer)
         assert len(encode_pair(tokenizer, clean, corrupted)) == 2
         assert len({*answers, clean, corrupted}) == 4
