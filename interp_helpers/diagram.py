@@ -1,6 +1,7 @@
-"""A picture of a decoder-only transformer, with the parts that a notebook is about in colour."""
+"""Pictures of a decoder-only transformer and of one of its heads, with the parts that a notebook is about in colour."""
 
 import base64
+import re
 from html import escape
 
 from IPython.display import HTML
@@ -11,6 +12,7 @@ PARTS = (
     "tokens", "ids", "embedding", "stream", "layer", "norm", "attention", "head", "mlp", "unembedding", "logits",
     "softmax", "probabilities",
 )  # fmt: skip
+CIRCUITS = ("QK", "OV")
 
 _TITLE = "A decoder-only transformer"
 _DESCRIPTION = (
@@ -20,6 +22,17 @@ _DESCRIPTION = (
     "side, each with Q, K and V, and its output is added to the stream. Then a second norm reads the stream, the MLP "
     "follows, and its output is added to the stream. Above the layers come a final norm and the unembedding, which "
     "gives logits, one for every token of the vocabulary. Softmax turns them into next-token probabilities."
+)
+_HEAD_TITLE = "The two circuits of an attention head"
+_HEAD_DESCRIPTION = (
+    "Two thick vertical lines are residual streams. The one on the left belongs to an earlier token, ·Princess, which"
+    " is the key. The one on the right belongs to a later token, ·the, which is the query and looks at the key. At "
+    "the bottom, each stream carries what the head reads: the token's raw embedding, or what layer 0 makes of the "
+    "word. The QK circuit, W_Q W_Kᵀ, decides where the head looks: the query's stream goes through W_Q and becomes q,"
+    " the key's stream goes through W_K and becomes k, and q · k is the score, which softmax turns into an attention "
+    "weight. The OV circuit, W_V W_O, decides what is written once the head looks there: the key's stream goes "
+    "through W_V and becomes v, which is multiplied by the attention weight, goes through W_O and is added to the "
+    "query's stream. Above that, W_U reads the query's stream and gives logits."
 )
 
 # Colours are properties that a group hands on to all that it holds. Outside colours are those of Okabe and Ito (2008).
@@ -37,6 +50,12 @@ svg{--ink:#222;--line:#666;--fill:#fff}
 .stream{--line:#444}
 .attention{--line:#0072B2;--fill:#e3f0f8}
 .mlp{--line:#009E73;--fill:#e0f3ed}
+"""
+_HEAD_PLAIN = """
+svg{--ink:#222;--line:#666;--fill:#fff}
+.stream{--line:#444}
+.QK{--line:#0072B2;--fill:#e3f0f8}
+.OV{--line:#CC79A7;--fill:#f9edf4}
 """
 _MUTED = "svg{--ink:#6b6b6b;--line:#c6c6c6;--fill:#fff}"
 _ACCENT = "{--ink:#111;--line:#D55E00;--fill:#fdebe0}"
@@ -56,18 +75,40 @@ def diagram(highlight: str | list[str] | tuple[str, ...] = ()) -> HTML:
     >>> "Highlighted: attention." in diagram("attention").data
     True
     """
+    return _image(_TITLE, _DESCRIPTION, 640, _drawing(), PARTS, _PLAIN, highlight)
+
+
+@checked
+def head_circuits(highlight: str | list[str] | tuple[str, ...] = ()) -> HTML:
+    """An attention head as a drawing of its two circuits, between a token that is looked at and one that looks.
+
+    The QK circuit decides where the head looks, and the OV circuit decides what it writes once it looks there. Both
+    read vectors of the residual stream, and the drawing leaves open which: embeddings, or what a layer makes of them.
+    highlight: "QK", "OV" or both, which then have the accent colour, and everything else is grey. Without names, each
+    circuit has a colour of its own. The drawing is an image, as that of `diagram` is.
+    Source: Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
+    Raises ArgumentError for a part that there is not.
+
+    >>> "Highlighted: OV." in head_circuits("OV").data
+    True
+    """
+    return _image(_HEAD_TITLE, _HEAD_DESCRIPTION, 548, _head_drawing(), CIRCUITS, _HEAD_PLAIN, highlight)
+
+
+def _image(title, description, height, drawing, parts, plain, highlight):
+    """A drawing of 360 x height units, from y = -8 on, as an image that carries its words. plain: its colours."""
     highlight = [highlight] if isinstance(highlight, str) else highlight
-    if unknown := [name for name in highlight if name not in PARTS]:
-        raise ArgumentError(f"The diagram has no part {unknown[0]!r}; choose from {', '.join(PARTS)}.")
-    colours = _MUTED + ",".join(f".{name}" for name in highlight) + _ACCENT if highlight else _PLAIN
-    said = f"{_DESCRIPTION} Highlighted: {', '.join(highlight)}." if highlight else _DESCRIPTION
-    drawing = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 360 640" role="img" aria-labelledby="title desc">'
-        f'<title id="title">{_TITLE}</title><desc id="desc">{said}</desc><style>{_STYLE}{colours}</style>'
-        f'<rect y="-8" width="360" height="640" class="ground"/>{_drawing()}</svg>'
+    if unknown := [name for name in highlight if name not in parts]:
+        raise ArgumentError(f"The diagram has no part {unknown[0]!r}; choose from {', '.join(parts)}.")
+    colours = _MUTED + ",".join(f".{name}" for name in highlight) + _ACCENT if highlight else plain
+    said = f"{description} Highlighted: {', '.join(highlight)}." if highlight else description
+    picture = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 360 {height}" role="img" aria-labelledby="title desc">'
+        f'<title id="title">{title}</title><desc id="desc">{said}</desc><style>{_STYLE}{colours}</style>'
+        f'<rect y="-8" width="360" height="{height}" class="ground"/>{drawing}</svg>'
     )
-    source = f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
-    return HTML(f'<img src="{source}" alt="{escape(f"{_TITLE}. {said}")}" style="width:100%;max-width:420px">')
+    source = f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
+    return HTML(f'<img src="{source}" alt="{escape(f"{title}. {said}")}" style="width:100%;max-width:420px">')
 
 
 def _drawing():
@@ -159,6 +200,77 @@ def _drawing():
     )
 
 
+def _head_drawing():
+    """From the tokens at the bottom to the logits at the top; QK is below OV, because a head looks before it writes."""
+    key, query, middle = 38, 322, 180
+    return "".join(
+        [
+            _part(
+                "stream",
+                *(_path(f"M{x} 424V60", "thick") for x in (key, query)),
+                _text(key + 12, 97, "residual stream", "left"),
+                _text(query - 12, 97, "residual stream", "right"),
+            ),
+            _part(
+                "reads",
+                *(_arrow(x, 480, x, 450) + _box(x - 28, 424, 56, 24, "vector") for x in (key, query)),
+                _text(middle, 430, "what the head reads", "bold"),
+                _text(middle, 445, "the raw embedding of each word,", "small"),
+                _text(middle, 459, "or what layer 0 makes of it", "small"),
+            ),
+            _part(
+                "tokens",
+                *(_box(x - 32, 480, 64, 24, word) for x, word in ((key, "·Princess"), (query, "·the"))),
+                _arrow(query - 32, 492, key + 34, 492),
+                _text(middle, 487, "looks at", "small"),
+                _text(8, 520, "key", "left bold"),
+                _text(8, 534, "an earlier token", "left small"),
+                _text(352, 520, "query", "right bold"),
+                _text(352, 534, "a later token", "right small"),
+            ),
+            _part(
+                "OV",
+                _rect(60, 122, 240, 112, "", 6),
+                _arrow(key + 4, 206, 70, 206) + _box(72, 194, 44, 24, _indexed("W_V")),
+                _arrow(116, 206, 169, 206),
+                _text(140, 200, "v"),
+                _arrow(189, 206, 242, 206) + _times(middle, 206),
+                _box(244, 194, 44, 24, _indexed("W_O")),
+                _arrow(288, 206, query - 11, 206) + _plus(query, 206),
+                _text(middle, 148, _indexed("W_V W_O: OV circuit"), "bold"),
+                _text(middle, 164, "decides what is written once it looks there", "small"),
+            ),
+            _part(
+                "QK",
+                _rect(60, 258, 240, 146, "", 6),
+                _arrow(key + 4, 340, 70, 340) + _box(72, 328, 44, 24, _indexed("W_K")),
+                _arrow(query - 4, 340, 290, 340) + _box(244, 328, 44, 24, _indexed("W_Q")),
+                _arrow(94, 328, 94, 296) + _box(80, 270, 28, 24, "k"),
+                _arrow(266, 328, 266, 296) + _box(252, 270, 28, 24, "q"),
+                _arrow(108, 282, 130, 282) + _arrow(252, 282, 230, 282),
+                _box(132, 270, 96, 24, "q · k = score"),
+                _text(middle, 378, _indexed("W_Q W_Kᵀ: QK circuit"), "bold"),
+                _text(middle, 394, "decides where the head looks", "small"),
+                _arrow(middle, 270, middle, 217),
+                _text(middle - 8, 250, "softmax", "right small"),
+                _text(middle + 8, 250, "attention weight", "left small"),
+            ),
+            _part(
+                "logits",
+                _box(query - 22, 36, 44, 24, _indexed("W_U")),
+                _arrow(query, 36, query, 22),
+                _text(query, 14, "logits"),
+            ),
+        ]
+    )
+
+
+def _indexed(words):
+    """W_Q with its letter set lower; a character without width brings what follows back to the line."""
+    letters = '<tspan font-size="15">W</tspan><tspan dy="3">\\1</tspan><tspan dy="-3">\u200b</tspan>'
+    return re.sub(r"W_(\w)", letters, words).replace("ᵀ", '<tspan font-size="18">ᵀ</tspan>')
+
+
 def _part(name, *shapes):
     return f'<g class="{name}">{"".join(shapes)}</g>'
 
@@ -187,3 +299,7 @@ def _arrow(x, y, to_x, to_y):
 
 def _plus(x, y):
     return f'<circle cx="{x}" cy="{y}" r="9"/>' + _path(f"M{x - 5} {y}h10m-5-5v10")
+
+
+def _times(x, y):
+    return f'<circle cx="{x}" cy="{y}" r="9"/>' + _path(f"M{x - 4} {y - 4}l8 8m0-8l-8 8")

@@ -49,21 +49,44 @@ def text_loss(model, texts):
     return token_losses(model, batch).where(counted, 0).sum(1) / counted.sum(1)
 
 
-def second_copy_drop(model, tokens):
-    """Drop in loss from the first copy of repeated tokens to the second, in nats a token: `(sequence,)`.
+def copy_losses(model, tokens):
+    """Loss on the first copy of repeated tokens and on the second, in nats a token: two of `(sequence,)`.
 
-    The in-context learning score of Olsson et al. (2022, arXiv:2209.11895), loss late in a text less loss early in it,
-    applied to copies and with the sign turned: positive for a model that makes use of the repetition. The first token
-    of each copy is left out, because nothing announces it.
+    The first token of each copy is left out, because nothing announces it.
 
     tokens: `(sequence, 2 * length)`, as `repeated_random_tokens` gives them without a start token, else ArgumentError.
     """
     batch = prepare(model, tokens)
     first, second = batch.tokens.tensor_split(2, dim=1)
     if second.shape[1] < 2 or not torch.equal(first, second) or not batch.mask.all():
-        raise ArgumentError("second_copy_drop: every sequence must be two tokens or more, and the same tokens again.")
+        raise ArgumentError("copy_losses: every sequence must be two tokens or more, and the same tokens again.")
     losses = token_losses(model, batch)
-    return losses[:, : second.shape[1] - 1].mean(1) - losses[:, second.shape[1] :].mean(1)
+    return losses[:, : second.shape[1] - 1].mean(1), losses[:, second.shape[1] :].mean(1)
+
+
+def second_copy_drop(model, tokens):
+    """Drop in loss from the first copy of repeated tokens to the second, in nats a token: `(sequence,)`.
+
+    The in-context learning score of Olsson et al. (2022, arXiv:2209.11895), loss late in a text less loss early in it,
+    applied to copies and with the sign turned: positive for a model that makes use of the repetition. After an
+    intervention, look at both `copy_losses`: a model that has become worse at the first copy has a larger drop without
+    being any better at the second. tokens: as `copy_losses` takes them.
+    """
+    first, second = copy_losses(model, tokens)
+    return first - second
+
+
+@checked
+def log_odds(logits: Float[Tensor, "*shape vocabulary"], tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Log-odds of a token, log p / (1 - p): its logit less the logsumexp of all other logits.
+
+    Where p is nearly 1, p and the loss hardly change when the token's logit falls. The log-odds fall with it.
+
+    >>> log_odds(torch.tensor([[0.0, 0, 0], [50, 0, 0]]), torch.tensor([1, 0]))
+    tensor([-0.6931, 49.3069])
+    """
+    others = logits.scatter(-1, tokens[..., None], -torch.inf)
+    return logits.gather(-1, tokens[..., None])[..., 0] - others.logsumexp(-1)
 
 
 @checked
@@ -115,10 +138,8 @@ def patch_heads(bridge, heads, z: Z = 0.0):
     z = z if isinstance(z, Tensor) else torch.full((*shape, 1), z, dtype=torch.float32)
     if z.shape[:2] != shape:
         raise ArgumentError(f"z must be (layer, head, ...) of {shape} layers and heads; got {tuple(z.shape)}.")
-    for place in heads:  # the number 0.10 is 0.1, which could mean two heads
-        if place not in product(*map(range, shape)):
-            raise ArgumentError(f"There is no head {place!r}. A head is (layer, head), of {shape} layers and heads.")
-        layer, head = place
+    for place in heads:
+        layer, head = _existing(place, shape)
         new = z[layer, head][..., None, :]  # what passes hook_z is (batch, position, head, d_head)
         hooks.append((f"blocks.{layer}.attn.hook_z", _put(new, (..., head, slice(None)))))
     return hooks
@@ -136,6 +157,85 @@ def patch_stream(bridge, layer, vectors: Vectors, positions=None):
     if layer not in range(layers + 1) or vectors.shape[-1] != bridge.cfg.d_model:
         raise ArgumentError(f"Layers go from 0 to {layers}, after the last; vectors have {bridge.cfg.d_model} numbers.")
     return [(_stream(bridge, layer), _put(vectors, (slice(None), slice(None) if positions is None else positions)))]
+
+
+@checked
+def streams_without(bridge, texts, heads, z: Z = 0.0):
+    """The residual streams if heads wrote something else and nothing after them reacted: their *direct* effect.
+
+    `(layer + 1, batch, position, d_model)`. From each head's layer on, what it writes with its own z is replaced by
+    what it would write with another; all other parts write what they do now. For the *total* effect, in which the parts
+    after the heads react, take `residual_streams` with the hooks of `patch_heads`. Path patching (Wang et al. 2022,
+    arXiv:2211.00593; Goldowsky-Dill et al. 2023, arXiv:2304.05969) gives such streams to one channel of a later head,
+    with `read_channels` and `patch_channel`. heads, z: as `patch_heads` takes them, and the same errors.
+    """
+    streams = residual_streams(bridge, texts)
+    written = [f"blocks.{layer}.hook_attn_out" for layer in range(len(streams) - 1)]
+    own, kept = _record(bridge, texts, written), _put_streams(bridge, streams)
+    with bridge.hooks(fwd_hooks=kept + patch_heads(bridge, heads, z)):  # each layer reads what it did before
+        streams[1:] += (_record(bridge, texts, written) - own).cumsum(0)
+    return streams
+
+
+@checked
+def read_channels(bridge, texts, streams: Float[Tensor, "depth batch position d_model"]):
+    """What every layer makes of given residual streams: {"q": queries, "k": keys, "v": values}.
+
+    Each is `(layer, batch, position, head, d_head)`, before rotary embeddings and before norms of queries and keys.
+    Keys and values that several heads share stand there once, so their head axis may be shorter. streams: as
+    `residual_streams` gives them, for texts of the same number and length as `texts`, else ArgumentError.
+    """
+    layers, _ = _shape(bridge)
+    if len(streams) != layers + 1:
+        raise ArgumentError(f"streams must be as residual_streams gives them, {layers + 1} deep; got {len(streams)}.")
+    names = {channel: [f"blocks.{layer}.attn.hook_{channel}" for layer in range(layers)] for channel in "qkv"}
+    with bridge.hooks(fwd_hooks=_put_streams(bridge, streams)):
+        seen = _seen(bridge, texts, [name for of_channel in names.values() for name in of_channel])
+    return {channel: torch.stack([seen[name] for name in of_channel]) for channel, of_channel in names.items()}
+
+
+@checked
+def patch_channel(bridge, heads, channel: str, values: Float[Tensor, "layer batch position group d_head"]):
+    """Hooks that replace the queries ("q"), keys ("k") or values ("v") of heads, and nothing else that they read.
+
+    heads: a list of (layer, head). values: those of this channel, as `read_channels` gives them. Where several heads
+    share keys and values, all of a group get the new ones. In OLMo 2 other heads change a little too, because its norm
+    of queries or keys spans all heads. It does not work on latent attention (DeepSeek), whose channels have other axes.
+    Raises ArgumentError for another channel, and errors as `patch_heads` does.
+    """
+    shape, hooks = _shape(bridge), []
+    if channel not in ("q", "k", "v"):
+        raise ArgumentError(f'There is no channel {channel!r}. A head reads through "q", "k" and "v".')
+    if len(values) != shape[0]:
+        raise ArgumentError(f"values must be as read_channels gives them, of {shape[0]} layers; got {len(values)}.")
+    for place in heads:
+        layer, head = _existing(place, shape)
+        group = head * values.shape[3] // shape[1]
+        hooks.append((f"blocks.{layer}.attn.hook_{channel}", _put(values[layer], (..., group, slice(None)))))
+    return hooks
+
+
+def z_gradient(bridge, metric):
+    """The gradient of a metric with respect to the z of every head: `(layer, head, batch, position, d_head)`.
+
+    One pass forwards and one backwards, for all heads together. metric: a function of the bridge that runs it once and
+    returns a number with its gradient, so not one of this module's, which compute without: take `bridge(tokens)`.
+    Raises ArgumentError for another metric.
+    """
+    layers, _ = _shape(bridge)
+    kept = []
+
+    def keep(z, hook):
+        kept.append(z if z.requires_grad else z.detach().requires_grad_())
+        return kept[-1]
+
+    with torch.enable_grad(), bridge.hooks(fwd_hooks=[(f"blocks.{n}.attn.hook_z", keep) for n in range(layers)]):
+        value = metric(bridge)
+    if len(kept) != layers or not (isinstance(value, Tensor) and value.requires_grad and value.numel() == 1):
+        problem = "z_gradient: the metric must run the bridge once, and return one number with its gradient."
+        raise ArgumentError(f"{problem} Compute it from the logits of bridge(tokens), without .item() or .detach().")
+    gradients = torch.autograd.grad(value, kept, materialize_grads=True)  # 0 for layers that the metric does not use
+    return torch.stack(gradients).permute(0, 3, 1, 2, 4)
 
 
 def permute_queries(bridge, factor=1.0, seed=0):
@@ -282,6 +382,18 @@ def _shape(bridge):
     return bridge.cfg.n_layers, bridge.cfg.n_heads
 
 
+def _existing(place, shape):
+    """A head, if there is one at this place: the number 0.10 is 0.1, which could mean two heads."""
+    if place not in product(*map(range, shape)):
+        raise ArgumentError(f"There is no head {place!r}. A head is (layer, head), of {shape} layers and heads.")
+    return place
+
+
+def _put_streams(bridge, streams):
+    """Hooks that give every layer its own of the streams to read, whatever the layers below have written."""
+    return [hook for layer in range(bridge.cfg.n_layers) for hook in patch_stream(bridge, layer, streams[layer])]
+
+
 def _stream(bridge, layer):
     last = bridge.cfg.n_layers - 1
     return f"blocks.{layer}.hook_resid_pre" if layer <= last else f"blocks.{last}.hook_resid_post"
@@ -303,13 +415,23 @@ def _put(new, where):
     return put
 
 
-@torch.no_grad()
 def _record(bridge, texts, names):
-    """What passes the named hooks while the bridge reads, stacked on the device of the tokens."""
-    batch, seen = prepare(bridge, texts), []
-    with bridge.hooks(fwd_hooks=[(name, lambda value, hook: seen.append(value)) for name in names]):
+    """What passes the named hooks while the bridge reads, stacked."""
+    seen = _seen(bridge, texts, names)
+    return torch.stack([seen[name] for name in names])
+
+
+@torch.no_grad()
+def _seen(bridge, texts, names):
+    """What passes the named hooks while the bridge reads, by name, on the device of the tokens."""
+    batch, seen = prepare(bridge, texts), {}
+
+    def see(name, value, hook):  # hook.name may be another name of the same place
+        seen[name] = value.to(batch.tokens.device)
+
+    with bridge.hooks(fwd_hooks=[(name, partial(see, name)) for name in names]):
         read(bridge, batch)
-    return torch.stack([value.to(batch.tokens.device) for value in seen])
+    return seen
 
 
 @torch.no_grad()

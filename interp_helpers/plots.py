@@ -1,6 +1,10 @@
 """Figures with matplotlib. Every function draws numbers, in a list, an array or a tensor, into an `ax`."""
 
+from itertools import product
+
 import numpy as np
+
+from .errors import ArgumentError
 
 # For plt.rcParams.update: colours of Okabe and Ito (2008), which colour-blind readers can tell apart, on a
 # white card, so that a figure reads the same on a light and on a dark page.
@@ -182,11 +186,12 @@ def strips(values, ax, *, xlabel):
     ax.set(xlabel=xlabel, ylim=(len(values) - 0.4, -0.6))
 
 
-def head_scatter(x, y, ax, *, xlabel, ylabel, named=(), line=True):
+def head_scatter(x, y, ax, *, xlabel, ylabel, named=(), ringed=(), line=True):
     """A dot for every head, x against y, both `(layer, head)`. The colour says how deep the layer is.
 
-    named: heads `(layer, head)` whose labels are written beside them. line: draw where both are equal, which means
-    something when they are the same score in two conditions.
+    named: heads `(layer, head)` whose labels are written beside them. ringed: heads that get a ring, for when labels
+    would lie on each other. line: draw where both are equal, which means something when they are the same score in two
+    conditions.
     """
     x, y = _array(x), _array(y)
     layer = np.indices(x.shape)[0].ravel()
@@ -195,10 +200,123 @@ def head_scatter(x, y, ax, *, xlabel, ylabel, named=(), line=True):
     )  # late layers dark
     if line:
         ax.axline((0, 0), slope=1, color="0.7", linewidth=0.8, zorder=0)
+    for place in ringed:
+        ax.scatter(x[place], y[place], s=90, facecolors="none", edgecolors=KIND_COLOURS[0])
     for place in named:
         ax.annotate("L{}H{}".format(*place), (x[place], y[place]), (4, 3), textcoords="offset points", fontsize=8)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.figure.colorbar(dots, ax=ax, label="layer", ticks=range(0, len(x), max(1, len(x) // 6)))
+
+
+CHANNEL_COLOURS = {"Q": "#0072B2", "K": "#009E73", "V": "#CC79A7", "out": "#222222", "in": "#888888"}
+
+
+def circuit(nodes, edges, ax, *, label, format=".2f"):
+    """A circuit as a graph: boxes with names, the first layer at the bottom, and arrows that have a number each.
+
+    nodes: name -> (x, layer). x is a place from left to right, in units of your own. Layer -1 is the tokens, and an MLP
+    can stand at a half. Layers have equal distances, and those without nodes take no room.
+    edges: (source, target, channel, weight) each. The channel says how the target reads: a head by "Q", "K" or "V", an
+    MLP by "in", and the prediction by "out". It is written before the number, and it gives the colour. The width of an
+    arrow is proportional to the size of its weight, of either sign; the widest has 5 points.
+    label: what the weights are, written below the graph. format: how the numbers are written.
+    Arrows bend around boxes and around each other where they can.
+    Raises ArgumentError for an edge with a node or a channel that does not exist.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure(figsize=(6, 4)).subplots()
+    >>> nodes = {"L0H3": (0, 0), "L4H3": (0, 4), "second copy": (1, 6)}
+    >>> edges = [("L0H3", "L4H3", "K", 0.41), ("L4H3", "second copy", "out", -1)]
+    >>> circuit(nodes, edges, ax, label="change of the logit")
+    >>> [text.get_text() for text in ax.texts]
+    ['L0H3', 'L4H3', 'second copy', 'K 0.41', 'out −1.00']
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import FancyArrowPatch
+
+    for source, target, channel, _ in edges:
+        for name, known in [(source, nodes), (target, nodes), (channel, CHANNEL_COLOURS)]:
+            if name not in known:
+                raise ArgumentError(
+                    f"There is no {name!r} for the edge from {source!r} to {target!r} by {channel!r}; choose from "
+                    f"{', '.join(known)}."
+                )
+    x = np.array([place for place, _ in nodes.values()], float)
+    levels, rows = np.unique([layer for _, layer in nodes.values()], return_inverse=True)
+    names = {-1: "tokens"} | {level: f"{level:.0f}" for level in levels if level >= 0 and level % 1 == 0}
+    if any(channel == "out" and nodes[target][1] == levels[-1] for _, target, channel, _ in edges):
+        names[levels[-1]] = "prediction"
+    ax.set(xlim=(x.min() - 0.5, x.max() + 0.5), ylim=(-0.5, len(levels) - 0.5), xticks=[], xlabel=label, ylabel="layer")
+    ax.set_yticks(range(len(levels)), [names.get(level, "") for level in levels])
+    ax.tick_params(length=0)
+    ax.grid(axis="y", color="0.93")
+    ax.spines[:].set_visible(False)
+
+    ax.figure.draw_without_rendering()  # because the layout gives the axes their size only then
+    points = ax.get_window_extent().size * 72 / ax.figure.dpi
+    ax.set_box_aspect(points[1] / points[0])  # keeps their form, and with it that of the arrows
+    scale = points / [np.ptp(x) + 1, len(levels)]
+    places = np.stack([x, rows], 1) * scale
+    style = {"ha": "center", "va": "center"}
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "0.3"}
+    boxes = [ax.text(*place, name, fontsize=10, bbox=box, **style) for name, place in zip(nodes, places / scale)]
+    order, largest = list(nodes), max((abs(weight) for *_, weight in edges), default=0) or 1
+    ends = [(order.index(source), order.index(target)) for source, target, *_ in edges]
+    words = [f"{channel} {weight:{format}}".replace("-", "−") for *_, channel, weight in edges]
+    room = [(3.1 * len(name) + 5, 10) for name in nodes], [(2.7 * len(text) + 2, 7) for text in words]
+    routes = _routes(places, ends, *map(np.array, room))
+    for (start, end), text, (*_, channel, weight), (bend, spot) in zip(ends, words, edges, routes):
+        colour, width = np.array(to_rgb(CHANNEL_COLOURS[channel])), 5 * float(abs(weight) / largest)
+        ax.add_patch(
+            FancyArrowPatch(
+                *places[[start, end]] / scale, connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", color=colour,
+                linewidth=width, mutation_scale=7 + 2 * width, shrinkA=2, shrinkB=2, zorder=4,
+                patchA=boxes[start].get_bbox_patch(), patchB=boxes[end].get_bbox_patch(),
+            )
+        )  # fmt: skip
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        # Letters are darker than their arrow, because thin lines in its colour would be hard to read.
+        ax.text(*spot / scale, text, fontsize=9, color=0.7 * colour, bbox=ground, zorder=5, **style)
+
+
+def _arc(start, end, bend, at):
+    """Points of matplotlib's "arc3" between two points: at is 0 at the start and 1 at the end."""
+    at, (across, up) = np.reshape(at, (-1, 1)), end - start
+    control = (start + end) / 2 + bend * np.array([up, -across])
+    return (1 - at) ** 2 * start + 2 * at * (1 - at) * control + at**2 * end
+
+
+def _routes(places, ends, boxes, labels):
+    """For each edge how much its arrow bends and where its label stands, so that all keep clear of each other.
+
+    places: `(node, 2)`, in points. ends: the two nodes of each edge. boxes, labels: `(number, 2)`, halves of their
+    sizes. Every arrow takes what costs least beside the others, and does so again when the later ones have come.
+    """
+    arcs, spots, bends = {}, {}, {}
+    for edge, (start, end) in [*enumerate(ends)] * 2:
+        others = [other for other in bends if other != edge]
+        drawn, written = (np.reshape([found[other] for other in others], (-1, 2)) for found in (arcs, spots))
+        passed, half, least = np.delete(np.arange(len(places)), [start, end]), labels[edge], np.inf
+        for bend in [sign * size for size in (0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2) for sign in (1, -1)]:
+            arc = _arc(places[start], places[end], bend, np.linspace(0.05, 0.95, 25))
+            seen = arc[~_inside(arc, places[[start, end]], boxes[[start, end]]).any(1)]
+            through = _inside(arc, places[passed], boxes[passed] + 3).sum()
+            over = _inside(arc, written, labels[others]).sum()
+            beside = _inside(seen, drawn, 6).sum()
+            for at, side in product([0.5, 0.4, 0.6], [0, 1, -1]):
+                spot = _arc(places[start], places[end], bend, at) + np.array([side * (half[0] + 5), 0])
+                hidden = _inside(spot, places, boxes + half).sum() + _inside(spot, written, labels[others] + half).sum()
+                covered = _inside(drawn, spot, half).sum() + 4 * _inside(seen, spot, half).sum() / (len(seen) or 1)
+                cost = 5 * hidden + 3 * through + over + covered + 0.3 * beside
+                cost += 3 * abs(bend) + 3 * abs(at - 0.5) + 1.5 * abs(side)
+                if cost < least:
+                    least, arcs[edge], spots[edge], bends[edge] = cost, arc, spot[0], bend
+    return [(bends[edge], spots[edge]) for edge in range(len(ends))]
+
+
+def _inside(points, middles, halves):
+    """`(point, box)`: whether a point lies in a box."""
+    return (abs(points[:, None] - middles) < halves).all(-1)
 
 
 def normal_histogram(values, ax, *, xlabel, bins=100):

@@ -1,8 +1,8 @@
 """Interactive views in a notebook or a web page, without any network.
 
-A view holds its numbers and a few lines of JavaScript. `lens_view` needs nothing else. CircuitsVis draws the other
-views, and `views_loader` brings its bundle, of version 1.43, once a page. CircuitsVis's Python functions would put it
-into every view, and ask the network at each.
+A view holds its numbers and a few lines of JavaScript. `lens_view` and `circuit_view` need nothing else. CircuitsVis
+draws the other views, and `views_loader` brings its bundle, of version 1.43, once a page. CircuitsVis's Python
+functions would put it into every view, and ask the network at each.
 
 A notebook that is not trusted runs no JavaScript. It shows a sentence in place of attention patterns, and the coloured
 text or table alone in place of the other views.
@@ -119,16 +119,20 @@ _LENS = """
 & li i {height: 12px}
 """
 
-# A click, a tap or the keyboard chooses a cell; the last one of the top row is chosen first, and the table scrolls to
-# it. The panel shows the chosen cell again as soon as the mouse leaves the table, so that nothing changes when the
-# mouse crosses other cells on its way to the buttons. Arrow keys have no other effect: JupyterLab would leave the view.
-_DRAW_LENS = """
-const {words, tables} = view;
+_ADD = """
 const add = (parent, tag, text) => {
   const made = parent.appendChild(document.createElement(tag));
   made.textContent = text;
   return made;
 };
+"""
+
+# A click, a tap or the keyboard chooses a cell; the last one of the top row is chosen first, and the table scrolls to
+# it. The panel shows the chosen cell again as soon as the mouse leaves the table, so that nothing changes when the
+# mouse crosses other cells on its way to the buttons. Arrow keys have no other effect: JupyterLab would leave the view.
+_DRAW_LENS = f"""
+const {{words, tables}} = view;{_ADD}"""
+_DRAW_LENS += """\
 for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
   card.id = name + "-" + page.drawn++;
   const [said, box] = card.children, grid = box.firstChild, heads = grid.tHead.rows[0].cells;
@@ -204,6 +208,250 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
     if (cells.includes(next)) next.focus();
   });
   grid.addEventListener("mouseleave", () => show(chosen));
+}
+"""
+
+# The circuits of single heads. On the left, all heads and the answers to one word. Beside them, or below where there is
+# no room, all words. A bar lies behind an answer in the table of all words, and beside it in the list of one word.
+_CIRCUIT = """
+& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important}
+& circuit-bar {display: flex; flex-wrap: wrap; gap: 8px; margin-bottom: 16px}
+& circuit-sides, & circuit-side:first-child {display: flex; flex-wrap: wrap; gap: 16px 24px}
+& circuit-side:first-child {flex: 1 1 var(--side); align-content: flex-start}
+& circuit-side {display: block; flex: 99 1 500px; min-width: 0}
+& circuit-map, & circuit-panel {display: block; flex: 1 1 var(--side); min-width: 0}
+& circuit-box {display: block; overflow: auto; isolation: isolate; scroll-padding: 28px 0 0 44px}
+& circuit-map circuit-box {max-height: 254px}
+& circuit-side + circuit-side circuit-box {height: calc(24px * var(--rows) + 282px)}
+& table {
+  border-collapse: separate !important; border-spacing: 0; width: 100%; margin: 0 !important; border: 0 !important;
+  font-size: 12px !important; table-layout: auto !important}
+& tr {background: white !important}
+& [hidden] {display: none !important}
+& :is(td, th) {
+  padding: 1px !important; border: 0 !important; background: white !important; color: black !important;
+  font-weight: normal !important; line-height: 20px !important; text-align: left !important;
+  vertical-align: top !important}
+& circuit-side + circuit-side :is(td, th) {padding-block: 2px !important}
+& th {position: sticky; left: 0; z-index: 1; width: 1px; padding-right: 6px !important}
+& thead th {top: 0; z-index: 2; white-space: nowrap !important}
+& thead th + th {left: auto; z-index: 1; width: auto}
+& circuit-map tbody th {padding-block: 5px !important}
+& circuit-map th + th {padding: 1px 2px !important; font-size: 11px !important; text-align: center !important}
+& button {
+  min-height: 28px; padding: 2px 12px; border: 1px solid #888; border-radius: 0; cursor: pointer; background: white;
+  color: black; font: inherit; text-align: left}
+& circuit-bar button[aria-pressed=true] {background: #333; color: white}
+& td button {
+  display: block; box-sizing: border-box; width: 100%; min-width: 24px; padding: 0; border-color: #bbb; line-height: 1;
+  background: rgba(var(--own), var(--mark)); text-align: center}
+& td button[data-shown] {outline: 2px solid #888}
+& td button[aria-pressed=true] {outline: 3px solid black; outline-offset: -2px}
+& th button {
+  overflow: hidden; box-sizing: border-box; width: 80px; padding: 0 4px; border-color: transparent;
+  text-overflow: ellipsis; white-space: pre}
+& tr[data-shown] button {background: #e4e4e4}
+& th button[aria-pressed=true] {border-color: black}
+& button:focus-visible {outline: 3px solid #0072b2 !important; outline-offset: -2px}
+& ol {margin: 0 !important; padding: 0 !important; list-style: none !important}
+& li {--bar: var(--above); margin: 0 !important; color: black !important}
+& li[data-below] {--bar: var(--below)}
+& li[data-own] {--bar: var(--own); font-weight: bold}
+& td ol {display: grid; grid-template-columns: repeat(auto-fit, minmax(64px, 1fr)); gap: 2px}
+& td li {box-sizing: border-box; height: 28px; padding: 4px 0 4px 4px}
+& td li:not([data-own]) {--strength: .4}
+& :is(td li, li i) {
+  background: linear-gradient(rgba(var(--bar), var(--strength, 1)) 0 0) 0 0 / var(--share) 100% no-repeat #f4f4f4}
+& :is(td li, li span) {overflow: hidden; text-overflow: ellipsis; white-space: pre; line-height: 20px}
+& circuit-panel {min-height: calc(24px * (var(--rows) + 1)); line-height: 24px}
+& circuit-panel li {display: grid; grid-template-columns: 7em 4em minmax(0, 1fr); gap: 8px; align-items: center}
+& li span {line-height: 24px}
+& li span + span {text-align: right; font-variant-numeric: tabular-nums}
+& li i {height: 14px}
+& :is(p, small) {margin: 8px 0 0 !important; color: #555 !important; font-size: 12px !important}
+& p i {
+  display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px;
+  background: linear-gradient(to right, white, rgb(var(--own)))}
+& circuit-said {display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin-bottom: 8px}
+& circuit-said small {margin: 0 !important}
+& circuit-said span {flex: 1 0 100%}
+& input {
+  box-sizing: border-box; width: 150px; height: 28px; padding: 0 8px; border: 1px solid #888; border-radius: 0;
+  background: white; color: black; font: inherit; font-size: 12px}
+"""
+
+# Pointing shows a head or a word. A click, a tap or the keyboard chooses it, and the chosen one is shown again when the
+# mouse leaves. The tab key reaches the chosen head and the chosen word alone, and arrow keys go on from there.
+_DRAW_CIRCUIT = f"""
+const {{words, answers, circuits, letters, width, top, heads, start}} = view;{_ADD}"""
+_DRAW_CIRCUIT += """\
+const labels = circuits[0].digits.map((_, head) => `L${Math.floor(head / heads)}H${head % heads}`);
+const texts = answers.map((text) => text.replace(/[ \\u00b7]/g, (letter) => (letter === " " ? "\\u00b7" : " ")));
+const unpack = (packed, first, width) => Array.from({length: top}, (_, rank) => [
+  ...packed.slice((first + rank) * width, (first + rank + 1) * width)
+].reduce((sum, letter) => sum * letters.length + letters.indexOf(letter), 0));
+const read = (circuit, head, word) => {
+  const first = (head * words.length + word) * top, digits = circuit.digits[head];
+  const values = unpack(circuit.values, first, 2).map((value) => value - (letters.length ** 2 - 1) / 2);
+  const best = values[0];
+  return unpack(circuit.answers, first, width).map((answer, rank) => ({
+    text: texts[answer],
+    own: texts[answer] === words[word],
+    number: (values[rank] / 10 ** digits).toFixed(Math.max(0, digits)),
+    below: values[rank] < 0,
+    share: values[rank] === best ? 1 : best > 0 ? Math.max(0, values[rank] / best) : best / values[rank],
+  }));
+};
+for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
+  card.id = name + "-" + page.drawn++;
+  card.textContent = "";
+  const bar = add(card, "circuit-bar", ""), sides = add(card, "circuit-sides", "");
+  const left = add(sides, "circuit-side", ""), right = add(sides, "circuit-side", "");
+  const said = add(right, "circuit-said", ""), what = add(said, "span", "");
+  const filter = add(said, "input", ""), count = add(said, "small", "");
+  const table = (side, columns) => {
+    const made = add(add(side, "circuit-box", ""), "table", ""), line = add(made.createTHead(), "tr", "");
+    for (const column of columns) add(line, "th", column).scope = "col";
+    return made;
+  };
+  const row = (table, label) => {
+    const line = add(table.tBodies[0] ?? table.createTBody(), "tr", ""), head = add(line, "th", label);
+    head.scope = "row";
+    return line;
+  };
+  const plan = add(left, "circuit-map", ""), panel = add(left, "circuit-panel", "");
+  const map = table(plan, ["layer", ...labels.slice(0, heads).map((label) => label.slice(2))]), cells = [];
+  for (let first = labels.length - heads; first >= 0; first -= heads) {
+    const line = row(map, labels[first].slice(0, -2));
+    for (let head = first; head < first + heads; head++) cells[head] = add(add(line, "td", ""), "button", "");
+  }
+  add(plan, "p", "\\u2022 has the word itself among its answers");
+  const legend = add(plan, "p", "mark of a head: 0");
+  add(legend, "i", "");
+  legend.append("1");
+  const list = table(right, ["word", "answers, best first"]);
+  const lines = words.map((word) => {
+    const line = row(list, ""), chips = add(add(line, "td", ""), "ol", "");
+    add(line.cells[0], "button", word).title = word;
+    for (let rank = 0; rank < top; rank++) add(chips, "li", "");
+    return line;
+  });
+  const names = lines.map((line) => line.querySelector("button"));
+  map.setAttribute("aria-label", "heads");
+  bar.setAttribute("role", "group");
+  bar.setAttribute("aria-label", "circuit");
+  panel.setAttribute("aria-live", "polite");
+  count.setAttribute("role", "status");
+  filter.type = "search";
+  filter.placeholder = "filter the words";
+  filter.setAttribute("aria-label", "filter the words");
+
+  let circuit, chosenHead = start, chosenWord = 0, head = start;
+  const mark = (parts, shown) => parts.forEach((part, number) => part.toggleAttribute("data-shown", number === shown));
+  const press = (buttons, chosen) => buttons.forEach((button, number) => {
+    button.setAttribute("aria-pressed", number === chosen);
+    button.tabIndex = number === chosen ? 0 : -1;
+  });
+  const fill = (line, {own, below, share}) => {
+    line.toggleAttribute("data-own", own);
+    line.toggleAttribute("data-below", below);
+    line.style.setProperty("--share", `${100 * share}%`);
+  };
+  const showWord = (word) => {
+    mark(lines, word);
+    cells.forEach((cell, head) => {
+      cell.textContent = read(circuit, head, word).some(({own}) => own) ? "\\u2022" : "";
+    });
+    panel.textContent = "";
+    add(panel, "b", `${words[word]} in ${labels[head]}`);
+    const best = add(panel, "ol", "");
+    for (const each of read(circuit, head, word)) {
+      const line = add(best, "li", "");
+      add(line, "span", each.text);
+      add(line, "span", each.number);
+      add(line, "i", "");
+      fill(line, each);
+    }
+  };
+  const showHead = (shown) => {
+    head = shown;
+    mark(cells, head);
+    what.textContent = "";
+    add(what, "b", labels[head]);
+    what.append(`, ${circuit.name}`);
+    list.setAttribute("aria-label", what.textContent);
+    lines.forEach((line, word) => read(circuit, head, word).forEach((each, rank) => {
+      const chip = line.cells[1].firstChild.children[rank];
+      chip.textContent = each.text;
+      chip.title = `${each.text} ${each.number}`;
+      fill(chip, each);
+    }));
+    showWord(chosenWord);
+  };
+  const turn = (to) => {
+    circuit = to;
+    for (const each of bar.children) each.setAttribute("aria-pressed", each.textContent === to.name);
+    cells.forEach((cell, head) => {
+      cell.title = labels[head] + (to.marks ? `: ${to.marks[head]}` : "");
+      cell.style.setProperty("--mark", to.marks?.[head] ?? 0);
+    });
+    legend.hidden = !to.marks;
+    showHead(chosenHead);
+  };
+  const chooseHead = (head) => {
+    chosenHead = head;
+    press(cells, head);
+    showHead(head);
+  };
+  const chooseWord = (word) => {
+    chosenWord = word;
+    press(names, word);
+    showWord(word);
+  };
+  const look = () => {
+    const typed = filter.value.trim().toLowerCase();
+    lines.forEach((line, word) => { line.hidden = !words[word].toLowerCase().includes(typed); });
+    const found = lines.filter((line) => !line.hidden);
+    count.textContent = `${found.length} of ${words.length} words`;
+    if (found.length && lines[chosenWord].hidden) chooseWord(lines.indexOf(found[0]));
+  };
+  const listen = (table, buttons, find, show, choose, chosen, move) => {
+    const on = (kind, act) => table.addEventListener(kind, (event) => {
+      const number = find(event.target);
+      if (number >= 0) act(number, event);
+    });
+    on("mouseover", show);
+    on("click", (number) => buttons[number].focus());
+    on("focusin", choose);
+    on("keydown", (number, event) => {
+      const step = {ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+      if (!step) return;
+      event.preventDefault();
+      buttons[move(number, ...step)]?.focus();
+    });
+    table.addEventListener("mouseleave", () => show(chosen()));
+  };
+  listen(map, cells, (part) => cells.indexOf(part.closest("button")), showHead, chooseHead, () => chosenHead,
+    (head, up, right) => {
+      const column = (head % heads) + right;
+      return column < 0 || column >= heads ? -1 : head + up * heads + right;
+    });
+  listen(list, names, (part) => lines.indexOf(part.closest("tr")), showWord, chooseWord, () => chosenWord,
+    (word, up) => {
+      let next = word - up;
+      while (lines[next]?.hidden) next -= up;
+      return next;
+    });
+  filter.oninput = look;
+
+  if (circuits.length > 1) for (const each of circuits) add(bar, "button", each.name).onclick = () => turn(each);
+  else bar.remove();
+  press(cells, start);
+  press(names, 0);
+  turn(circuits[0]);
+  look();
+  const box = map.parentNode, from = box.getBoundingClientRect(), to = cells[start].getBoundingClientRect();
+  box.scrollTo(to.x - from.x - box.clientWidth / 2, to.y - from.y - box.clientHeight / 2);
 }
 """
 
@@ -418,11 +666,13 @@ def lens_view(
     return _card("lens", "", {"words": words, "tables": tables}, _table(words, tables[0]), style, _DRAW_LENS)
 
 
+_WHITE = 'style="background-color:white;color:black;white-space:nowrap"'
+
+
 def _table(words, table):
     """A table of the lens as it is without JavaScript. Its colours stand in the elements, because a notebook that is
     not trusted has no style either, and a dark page may stripe the rows of a table with dark grey."""
-    white = 'style="background-color:white;color:black;white-space:nowrap"'
-    heads = [f'<th scope="col" {white}>{html.escape(head)}</th>' for head in ["depth", *table["heads"]]]
+    heads = [f'<th scope="col" {_WHITE}>{html.escape(head)}</th>' for head in ["depth", *table["heads"]]]
     cells = []
     for cell in table["cells"]:
         word, share = cell[0]
@@ -432,13 +682,148 @@ def _table(words, table):
     columns = len(table["heads"])
     labels = ["embedding", *(f"after layer {layer}" for layer in range(len(cells) // columns - 1))]
     rows = [
-        f'<tr><th scope="row" {white}>{label}</th>{"".join(cells[row * columns :][:columns])}</tr>'
+        f'<tr><th scope="row" {_WHITE}>{label}</th>{"".join(cells[row * columns :][:columns])}</tr>'
         for row, label in enumerate(reversed(labels))
     ]
     return (
         f'<p>{table["said"]}</p><div style="overflow:auto;max-height:34em"><table aria-label="{table["said"]}" '
         f'style="color:black"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+# Numbers are written to base 89: two letters hold a value or the place of one of 7921 answers. The letters are those of
+# ASCII that need no escape in JSON and make neither a tag nor an address, nor a number with a decimal point.
+_LETTERS = "".join(sorted(set(map(chr, range(32, 127))) - set('"\\/<.`')))
+_SWAPPED = str.maketrans("· ", " ·")  # JSON writes the dot that stands for a space with six letters
+_LARGEST = (len(_LETTERS) ** 2 - 1) // 2  # values are whole numbers from -3960 to 3960 once they are scaled
+
+
+@checked
+def circuit_view(
+    words: list[str],
+    answers: list[str],
+    circuits: dict[str, tuple[Tensor, Tensor]],
+    start: tuple[int, int] = (0, 0),
+    marks: Tensor | dict[str, Tensor] | None = None,
+) -> HTML:
+    """What single heads do between tokens, as lists of words: the best answers of every head to every word.
+
+    words: labels of the tokens to choose from. answers: labels of all tokens that can come out, such as the vocabulary.
+    circuits: {name: (values, indices)}, both `(layer, head, word, k)` as torch.topk gives them, best first; indices
+    point into answers. A name says what a list holds, such as "OV: what attention to the word raises". start: the
+    (layer, head) that is shown first. marks: `(layer, head)` from 0 to 1, such as the share of words that a head
+    copies, or {name of a circuit: such a tensor}. A head is white at 0 and green at 1.
+
+    Point at a head to see its answers to all words, and at a word to see its values. A click, a tap or the arrow keys
+    choose a head or a word. Bars show values relative to the best of their list, green for the word itself. Where the
+    best is below 0, they are orange and show how close to it the others come. A dot marks each head that answers the
+    word with itself. Values have the decimals that leave a head's largest one three digits or four. 2 circuits of 48
+    heads, 100 words and k = 6 take about 300 kB.
+
+    The view needs no `views_loader`. A notebook that is not trusted runs no JavaScript and shows the first circuit of
+    the start head alone, for ten words. Raises ArgumentError for other shapes and NaN, indices that point at no answer,
+    marks outside of 0 to 1, marks for a circuit that is not there, and a start that is no head.
+    """
+    marks = marks if isinstance(marks, dict) else {} if marks is None else dict.fromkeys(circuits, marks)
+    _check_circuits(words, answers, circuits, start, marks)
+    name, (values, indices) = next(iter(circuits.items()))
+    _, heads, _, top = values.shape
+    rows = zip(words[:10], indices[start].tolist(), values[start].tolist())
+    fallback = _circuit_table(
+        f"L{start[0]}H{start[1]}, {name} ({min(len(words), 10)} of {len(words)} words, best answers first)",
+        [(word, [answers[each] for each in best], numbers) for word, best, numbers in rows],
+    )
+    used, places = torch.cat([indices.flatten() for _, indices in circuits.values()]).unique(return_inverse=True)
+    width = 2 if len(used) <= len(_LETTERS) ** 2 else 3
+    drawn = []
+    for (name, (values, _)), place in zip(circuits.items(), places.chunk(len(circuits))):
+        digits = (_LARGEST / values.double().abs().amax((2, 3), keepdim=True).clamp_min(1e-6)).log10().floor()
+        drawn.append(
+            {
+                "name": name,
+                "answers": _packed(place, width),
+                "values": _packed((values * 10**digits).round().long() + _LARGEST, 2),
+                "digits": digits.long().flatten().tolist(),
+                "marks": [round(mark, 3) for mark in marks[name].flatten().tolist()] if name in marks else None,
+            }
+        )
+    view = {
+        "words": words,
+        "answers": [answers[each].translate(_SWAPPED) for each in used.tolist()],
+        "circuits": drawn,
+        "letters": _LETTERS,
+        "width": width,
+        "top": top,
+        "heads": heads,
+        "start": start[0] * heads + start[1],
+    }
+    colours = {"above": _MORE, "below": _LESS, "own": _RISE}
+    style = "".join(f"--{name}: {str(colour)[1:-1]}; " for name, colour in colours.items())
+    side = min(max(250, 27 * heads + 44), 368)  # px: all heads of a layer, if they are 12 or fewer
+    style = f"& {{{style}--rows: {top}; --side: {side}px}}{_CIRCUIT}"
+    return _card("circuit", "", view, fallback, style, _DRAW_CIRCUIT)
+
+
+def _check_circuits(words, answers, circuits, start, marks):
+    """Raise ArgumentError for what `circuit_view` cannot show."""
+    if not circuits:
+        raise ArgumentError("circuits is empty. Give at least one: {name: (values, indices)}.")
+    shape = next(iter(circuits.values()))[0].shape
+    for name, (values, indices) in circuits.items():
+        fit = values.shape == indices.shape == shape and len(shape) == 4 and shape[2] == len(words)
+        if not fit or not values.is_floating_point() or indices.is_floating_point():
+            raise ArgumentError(
+                f'"{name}" has values of {tuple(values.shape)}, {values.dtype}, and indices of {tuple(indices.shape)}, '
+                f"{indices.dtype}. Give floats and integers of one shape for all circuits: (layer, head, word, k) with "
+                f"{len(words)} words, as torch.topk makes them."
+            )
+        if not indices.numel():
+            raise ArgumentError(f'"{name}" has the shape {tuple(shape)}; give at least one head, word and answer.')
+        check_finite(**{f'values of "{name}"': values})
+        if indices.min() < 0 or indices.max() >= len(answers):
+            raise ArgumentError(
+                f'The indices of "{name}" go from {indices.min()} to {indices.max()}, but there are {len(answers)} '
+                "answers. Give the labels of the whole vocabulary as answers."
+            )
+    layers, heads = shape[:2]
+    if not (0 <= start[0] < layers and 0 <= start[1] < heads):
+        raise ArgumentError(f"start is {start}, but there are {layers} layers of {heads} heads, numbered from 0.")
+    for name, shares in marks.items():
+        if name not in circuits:
+            raise ArgumentError(f'marks has "{name}", but the circuits are {", ".join(circuits)}.')
+        if shares.shape != shape[:2] or not ((shares >= 0) & (shares <= 1)).all():  # NaN is neither
+            raise ArgumentError(
+                f"marks must be numbers from 0 to 1, one for every layer and head, of shape {tuple(shape[:2])}. Those "
+                f'of "{name}" have the shape {tuple(shares.shape)}, or some lie outside of 0 to 1.'
+            )
+
+
+def _circuit_table(said, rows):
+    """A table of circuits as it is without JavaScript, with its colours in the elements. rows: (word, answers,
+    values)."""
+    heads = "".join(f'<th scope="col" {_WHITE}>{head}</th>' for head in ["word", *range(1, len(rows[0][1]) + 1)])
+    lines = []
+    for word, answers, values in rows:
+        line = f'<th scope="row" {_WHITE}>{html.escape(word)}</th>'
+        for answer, value in zip(answers, values):
+            best = values[0]
+            share = 1 if value == best else value / best if best > 0 else best / value
+            shade = _shade(share, _RISE if answer == word else _MORE if value >= 0 else _LESS)
+            style = f"background-color:{shade};white-space:nowrap"
+            line += f'<td style="{style}" title="{value:.4g}">{html.escape(answer)}</td>'
+        lines.append(f"<tr>{line}</tr>")
+    said = html.escape(said)
+    return (
+        f'<p>{said}</p><div style="overflow:auto"><table aria-label="{said}" style="color:black">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _packed(numbers, width):
+    """Whole numbers as text, `width` letters for each."""
+    powers = len(_LETTERS) ** np.arange(width)[::-1]
+    places = numbers.cpu().numpy().reshape(-1, 1) // powers % len(_LETTERS)
+    return np.frombuffer(_LETTERS.encode(), np.uint8)[places].tobytes().decode()
 
 
 def _as_text(token):

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Float, Inexact, Int
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from .errors import ModelError, check_finite, checked
@@ -90,16 +90,90 @@ def copying_score(eigenvalues: Inexact[Tensor, "*batch rank"]) -> Float[Tensor, 
 
 
 @checked
-def own_ranks(circuit, tokens: Int[Tensor, " token"]) -> Int[Tensor, "*batch token"]:
-    """For some tokens, how many others the circuit gives more than the token itself; 0 where the token comes first.
+def own_rank(scores: Float[Tensor, "*batch token token"]) -> Float[Tensor, "*batch token"]:
+    """For each row, the share of the other tokens that score higher than the row's own token; 0 when none does.
 
-    circuit: between tokens, a FactoredMatrix `(*batch, vocabulary, vocabulary)` such as `W_E @ bridge.OV @ W_U`;
-    tokens: ids. Memory holds a row of the vocabulary's length for each token and head: take a few hundred.
+    A random table gives 0.5 on average. Raises ArgumentError for NaN or infinity.
+
+    >>> own_rank(torch.tensor([[3.0, 1, 2], [3, 2, 1], [0, 0, 0]]))
+    tensor([0.0000, 0.5000, 0.0000])
     """
-    logits = circuit.A[..., tokens, :] @ circuit.B
-    check_finite(circuit=logits)
-    own = logits[..., range(len(tokens)), tokens]
-    return (logits > own[..., None]).sum(-1)
+    check_finite(scores=scores)
+    higher = scores > scores.diagonal(dim1=-2, dim2=-1)[..., None]
+    return higher.sum(-1) / max(scores.shape[-1] - 1, 1)
+
+
+@checked
+def copying_ranks(
+    values: Float[Tensor, "layer word group d_head"],
+    W_O: Float[Tensor, "layer head d_head d_model"],
+    W_U: Float[Tensor, "d_model word"],
+) -> Float[Tensor, "layer head word"]:
+    """`own_rank` of the logits that a head raises when it attends to a word. 0: it raises the word itself most.
+
+    values: what the heads make of each word, as `interventions.read_channels` gives them for one word a text. What a
+    head writes for all words alike says nothing about a word, so the mean over words is taken off first.
+    W_U: the unembedding of the same words. Multiply the weight of the final norm into it, and then, where that norm is
+    a LayerNorm, take its mean over d_model off. Raises ArgumentError for NaN or infinity.
+    """
+    written = _for_every_head(values - values.mean(1, keepdim=True), W_O.shape[1])
+    return torch.stack([own_rank(of_layer @ (out @ W_U)) for of_layer, out in zip(written, W_O)])
+
+
+@checked
+def copying_scores(
+    values: Float[Tensor, "layer word group d_head"],
+    W_O: Float[Tensor, "layer head d_head d_model"],
+    W_U: Float[Tensor, "d_model word"],
+) -> Float[Tensor, "layer head"]:
+    """`copying_score` of every head's circuit from words to their logits. The arguments are those of `copying_ranks`.
+
+    The circuit has a row and a column for every word. Its eigenvalues other than 0 are those of a matrix of the size of
+    the head, because `A @ B` and `B @ A` share them. Raises ArgumentError for NaN or infinity.
+    """
+    read = _for_every_head(values - values.mean(1, keepdim=True), W_O.shape[1])
+    circuits = W_O @ W_U @ read
+    check_finite(circuits=circuits)  # MKL's eigenvalues of NaN may end the process
+    return copying_score(torch.linalg.eigvals(circuits))
+
+
+@checked
+def matching_ranks(
+    queries: Float[Tensor, "layer word head d_head"], keys: Float[Tensor, "layer word group d_head"]
+) -> Float[Tensor, "layer head word"]:
+    """`own_rank` of the score that each word's query gives its own key among the keys of all words.
+
+    queries, keys: as `interventions.read_channels` gives them for one word a text, so without rotary embeddings and
+    without norms of queries and keys. They may come from different streams, such as a word's query and the key at the
+    position behind it. Keys that are the same for all words give 0 too, apart from rounding, because no key scores
+    higher than another. Raises ArgumentError for NaN or infinity.
+    """
+    looked_for, offered = (_for_every_head(each, queries.shape[2]) for each in (queries, keys))
+    return torch.stack([own_rank(q @ k.mT) for q, k in zip(looked_for, offered)])
+
+
+def _for_every_head(each, heads):
+    """(layer, head, word, d_head), keys and values that several heads share repeated."""
+    return each.transpose(1, 2).repeat_interleave(heads // each.shape[2], 1)
+
+
+@checked
+def normal_gap(samples: Float[Tensor, "*batch number"]) -> Float[Tensor, "*batch"]:
+    """The Kolmogorov-Smirnov statistic of each sample against the normal distribution with its own mean and spread.
+
+    The largest gap between the share of the sample up to a number and that of the normal distribution, in [0, 1].
+    Because mean and spread are the sample's own, the usual p-values are too large. Lilliefors (1967, "On the
+    Kolmogorov-Smirnov test for normality with mean and variance unknown") simulates them: compare with normal samples
+    of the same size. NaN where a sample holds NaN or infinity, or only zeros.
+
+    >>> normal_gap(torch.tensor([[-1.0, 0, 1], [0, 0, 3]]))
+    tensor([0.1747, 0.3848])
+    """
+    samples = samples.to(torch.promote_types(samples.dtype, torch.float32))  # half precision cannot count so far
+    scaled = (samples - samples.mean(-1, keepdim=True)) / samples.std(-1, keepdim=True)
+    normal, count = torch.special.ndtr(scaled.sort(-1).values), samples.shape[-1]
+    steps = torch.arange(count + 1, dtype=normal.dtype, device=normal.device) / count  # the share jumps at each number
+    return torch.maximum(steps[1:] - normal, normal - steps[:-1]).amax(-1)
 
 
 def random_composition(d_model, d_head, pairs=200, seed=0):

@@ -1,4 +1,4 @@
-"""The picture of a transformer: what it holds and colours, and what headless Chromium makes of it."""
+"""The pictures of a transformer and of a head: what they hold and colour, and what headless Chromium makes of them."""
 
 import base64
 import json
@@ -12,10 +12,12 @@ from xml.etree import ElementTree
 import pytest
 
 from interp_helpers import ArgumentError
-from interp_helpers.diagram import PARTS, diagram
+from interp_helpers.diagram import CIRCUITS, PARTS, diagram, head_circuits
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SVG = "{http://www.w3.org/2000/svg}"
+PICTURES = pytest.mark.parametrize(("picture", "names"), [(diagram, PARTS), (head_circuits, CIRCUITS)])
+NAMED = [(diagram, name) for name in PARTS] + [(head_circuits, name) for name in CIRCUITS]
 
 
 def source(shown):
@@ -27,7 +29,7 @@ def parts(root, name):
 
 
 def words(shapes):
-    return [text.text for shape in shapes for text in shape.iter(f"{SVG}text")]
+    return ["".join(text.itertext()).replace("\u200b", "") for shape in shapes for text in shape.iter(f"{SVG}text")]
 
 
 def accented(shown):
@@ -35,10 +37,11 @@ def accented(shown):
     return re.findall(r"\.(\w+)", (re.findall(r"([^{}]*)\{[^{}]*#D55E00[^{}]*\}", source(shown)) or [""])[0])
 
 
-def test_the_picture_is_small_and_the_same_every_time():
-    assert diagram().data == diagram().data
-    assert all(len(diagram(name).data) < 15_000 for name in PARTS)
-    assert len({diagram(name).data for name in PARTS} | {diagram().data}) == len(PARTS) + 1
+@PICTURES
+def test_the_picture_is_small_and_the_same_every_time(picture, names):
+    assert picture().data == picture().data
+    assert all(len(picture(name).data) < 15_000 for name in names)
+    assert len({picture(name).data for name in names} | {picture().data}) == len(names) + 1
 
 
 def test_every_part_is_drawn_with_its_words():
@@ -49,6 +52,19 @@ def test_every_part_is_drawn_with_its_words():
     assert words(parts(root, "head")) == ["head", "Q", "K", "V"]
     assert words(parts(root, "attention")).count("head") == 3
     assert len([mark for group in parts(root, "stream") for mark in group.iter(f"{SVG}circle")]) == 2, "two additions"
+
+
+def test_each_circuit_is_drawn_with_its_words():
+    root = ElementTree.fromstring(source(head_circuits()))
+    qk = ["WK", "WQ", "k", "q", "q · k = score", "WQ WKᵀ: QK circuit", "decides where the head looks"]
+    assert words(parts(root, "QK")) == [*qk, "softmax", "attention weight"]
+    ov = ["WV", "v", "WO", "WV WO: OV circuit", "decides what is written once it looks there"]
+    assert words(parts(root, "OV")) == ov
+    assert words(parts(root, "tokens"))[:3] == ["·Princess", "·the", "looks at"]
+    assert words(parts(root, "logits")) == ["WU", "logits"]
+    assert words(parts(root, "reads"))[:3] == ["vector", "vector", "what the head reads"]
+    plain = dict(re.findall(r"\.(QK|OV)\{--line:(#\w+)", source(head_circuits())))
+    assert plain == {"QK": "#0072B2", "OV": "#CC79A7"}
 
 
 def test_ids_and_percentages_are_true(storybook):
@@ -65,45 +81,59 @@ def test_ids_and_percentages_are_true(storybook):
     assert 0 < shares[2] < 0.01
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_part_is_highlighted(name):
-    shown = diagram([name])
-    assert shown.data == diagram(name).data == diagram((name,)).data
+@pytest.mark.parametrize(("picture", "name"), NAMED)
+def test_a_part_is_highlighted(picture, name):
+    shown = picture([name])
+    assert shown.data == picture(name).data == picture((name,)).data
     assert accented(shown) == [name]
     assert f"Highlighted: {name}." in shown.data
     assert "#0072B2" not in source(shown), "the rest is grey"
 
 
-def test_several_parts_are_highlighted_and_none_without_names():
-    assert accented(diagram(["norm", "mlp"])) == ["norm", "mlp"]
-    assert accented(diagram()) == []
-    assert "Highlighted" not in diagram().data
+@PICTURES
+def test_several_parts_are_highlighted_and_none_without_names(picture, names):
+    assert accented(picture(names[-2:])) == [*names[-2:]]
+    assert accented(picture()) == []
+    assert "Highlighted" not in picture().data
 
 
 def test_an_unknown_part_is_refused_with_the_list():
     with pytest.raises(ArgumentError, match=r"no part 'MLP'; choose from tokens, ids, .*, mlp, .*probabilities"):
         diagram(["norm", "MLP"])
+    with pytest.raises(ArgumentError, match="no part 'attention'; choose from QK, OV"):
+        head_circuits("attention")
 
 
-def test_readers_who_see_no_picture_are_told_what_it_shows():
-    shown = diagram("attention")
+SAID = ["tokens", "embedding", "residual stream", "attention", "added", "MLP", "unembedding", "softmax"]
+SAID_OF_A_HEAD = [
+    "·Princess", "looks at", "raw embedding", "layer 0", "QK circuit", "where the head looks", "W_Q and becomes q",
+    "W_K and becomes k", "score", "OV circuit", "what is written", "W_V", "W_O", "added to the query's stream", "W_U",
+    "logits",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shown", "said"), [(diagram("attention"), SAID), (head_circuits("OV"), SAID_OF_A_HEAD)])
+def test_readers_who_see_no_picture_are_told_what_it_shows(shown, said):
     root = ElementTree.fromstring(source(shown))
     alt = unescape(re.search(' alt="([^"]*)"', shown.data)[1])
     assert root.get("role") == "img"
     assert alt == f"{root.find(f'{SVG}title').text}. {root.find(f'{SVG}desc').text}"
-    for word in ["tokens", "embedding", "residual stream", "attention", "added", "MLP", "unembedding", "softmax"]:
+    for word in said:
         assert word.lower() in alt.lower()
 
 
-def test_nothing_asks_the_network():
-    assert re.findall("https?:[^\"']*", source(diagram())) == ["http://www.w3.org/2000/svg"]
-    assert re.findall("<[a-z]+", diagram().data) == ["<img"]
+@PICTURES
+def test_nothing_asks_the_network(picture, names):
+    assert re.findall("https?:[^\"']*", source(picture(names))) == ["http://www.w3.org/2000/svg"]
+    assert re.findall("<[a-z]+", picture(names).data) == ["<img"]
 
 
 MEASURE = """<script>
+const edges = ({x, y, width, height}) => [x, y, x + width, y + height];
 const texts = [...document.querySelectorAll("text")].map((each) => {
-  const {x, y, width, height} = each.getBBox();
-  return [each.textContent, parseFloat(getComputedStyle(each).fontSize), x, y, x + width, y + height];
+  const sizes = [each, ...each.children].map((part) => parseFloat(getComputedStyle(part).fontSize));
+  const box = each.matches("rect:not(.bar) + text") ? edges(each.previousElementSibling.getBBox()) : null;
+  return [each.textContent, Math.min(...sizes), box, ...edges(each.getBBox())];
 });
 document.body.textContent = "GOT" + btoa(encodeURIComponent(JSON.stringify(texts))) + ".";
 </script>"""
@@ -111,22 +141,27 @@ document.body.textContent = "GOT" + btoa(encodeURIComponent(JSON.stringify(texts
 
 @pytest.mark.deep
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
-def test_words_are_large_enough_on_a_phone_and_do_not_overlap(tmp_path):
+@PICTURES
+def test_words_are_large_enough_on_a_phone_fit_their_boxes_and_do_not_overlap(picture, names, tmp_path):
     """In units of the picture, which is 360 of them wide. On a phone they are 375 pixels."""
     page = tmp_path / "page.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><body>{source(diagram())}{MEASURE}', encoding="utf-8")
+    page.write_text(f'<!doctype html><meta charset="utf-8"><body>{source(picture(names))}{MEASURE}', encoding="utf-8")
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip
     texts = json.loads(unquote(base64.b64decode(re.search("GOT([^.]*)\\.", done.stdout.decode())[1]).decode()))
-    assert len(texts) == source(diagram()).count("<text")
+    assert len(texts) == source(picture()).count("<text")
     assert min(size for _, size, *_ in texts) * 375 / 360 >= 11
-    for number, (word, _, left, top, right, bottom) in enumerate(texts):
+    assert sum(box is not None for _, _, box, *_ in texts) > 10
+    for number, (word, _, box, left, top, right, bottom) in enumerate(texts):
+        # A line's box is higher than its letters.
+        if box:
+            assert box[0] + 2 <= left <= right <= box[2] - 2, f"{word!r} is wider than its box"
+            assert box[1] - 3 <= top <= bottom <= box[3] + 3, f"{word!r} is higher than its box"
         assert left >= 4, f"{word!r} is cut"
         assert right <= 356, f"{word!r} is cut"
-        for other, _, left_2, top_2, right_2, bottom_2 in texts[:number]:
-            # A line's box is higher than its letters.
+        for other, _, _, left_2, top_2, right_2, bottom_2 in texts[:number]:
             apart = right <= left_2 or right_2 <= left or bottom - 3 <= top_2 or bottom_2 - 3 <= top
             assert apart, f"{word!r} lies over {other!r}"

@@ -27,7 +27,14 @@ from interp_helpers import (
     shuffled,
     token_batches,
 )
-from interp_helpers.exercises import attention_adjustments, baseline, judging, residual_stream
+from interp_helpers.exercises import (
+    attention_adjustments,
+    baseline,
+    causal_tests,
+    judging,
+    residual_stream,
+    weight_exploration,
+)
 from interp_helpers.exercises.head_specialization import (
     EXERCISES,
     _counted,
@@ -218,7 +225,14 @@ def test_what_is_no_model_is_the_callers_mistake_too(capsys):
 
 # Every entry. What an exercise needs beside the answer is made once from storybook and a few passages.
 
-ENTRIES = [*baseline.EXERCISES, *EXERCISES, *residual_stream.EXERCISES, *attention_adjustments.EXERCISES]
+ENTRIES = [
+    *baseline.EXERCISES,
+    *EXERCISES,
+    *residual_stream.EXERCISES,
+    *attention_adjustments.EXERCISES,
+    *weight_exploration.EXERCISES,
+    *causal_tests.EXERCISES,
+]
 FUNCTIONS = [exercise for exercise in ENTRIES if exercise.reference]
 
 
@@ -263,10 +277,17 @@ def contexts(storybook):
         "3g": {"bridge": bridge, "tokenizer": tokenizer, "used": []},
         "4a": {"model": model, "modules": hooks.layout(model).outputs, "tokens": batches[0].tokens[:2, :20]},
         "4c": {"rows": rows, "layer": 1},
-        # Here these three are only left blank.
+        # Of what follows, all but 6b are only left blank here.
         "4d": dict.fromkeys(["once", "twice", "renamed", "layer"]),
         "4g": dict.fromkeys(["model", "tokenizer", "layer", "slope"]),
         "4h": dict.fromkeys(["bridge", "batches", "layer"]),
+        "5b": dict.fromkeys(["raw", "effective"]),
+        "5f": {"model": model},
+        "5g": {"model": model, "measured": torch.ones(6, 8)},
+        "6a": dict.fromkeys(["zero", "mean", "third"]),
+        "6b": {"bridge": bridge, "tokens": batches[0].tokens[:2, :9]},
+        "6f": dict.fromkeys(["bridge", "tokenizer", "repeated", "z", "limit", "most"]),
+        "6g": dict.fromkeys(["bridge", "tokenizer", "known"]),
     }
 
 
@@ -316,6 +337,11 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "3g": [{"prompts": [], "controls": [], "answers": [], "rivals": [], "part": None}],
         "4d": [{"ordinary": None, "clustered": None, "renamed": None}],
         "4h": [{"layer": None, "hooks": None, "verdict": None}],
+        "5b": [{"raw": None, "first layer": None}],
+        "5f": [blank, stub],
+        "5g": [blank, stub],
+        "6f": [[]],
+        "6g": [{"clean": None, "right": None, "head": None}],
     }
     for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
         printed = says(capsys, exercise.id, answer, **contexts.get(exercise.id, {}))

@@ -2,12 +2,14 @@
 
 import inspect
 from functools import cache, partial
+from itertools import product
 
 import pytest
 import torch
 from hypothesis import strategies as st
 from properties import cases, seeded
-from tiny import CONTEXT, FAMILIES, HEADS, LAYERS, VOCABULARY, WIDTH, alone, bridge, fresh, tiny, tokenizer
+from tiny import CONTEXT, FAMILIES, HEADS, LAYERS, VOCABULARY, WIDTH, alone, bridge, fresh, matrix, tiny, tokenizer
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from interp_helpers import (
     ArgumentError,
@@ -22,19 +24,25 @@ from interp_helpers import (
 from interp_helpers.attention import survey
 from interp_helpers.hooks import layout, record_inputs
 from interp_helpers.interventions import (
+    copy_losses,
     head_z,
+    log_odds,
     logit_difference,
     matching_factor,
     mean_z,
+    patch_channel,
     patch_heads,
     patch_stream,
     permute_queries,
+    read_channels,
     residual_streams,
     second_copy_drop,
+    streams_without,
     sweep_heads,
     sweep_stream,
     text_loss,
     token_losses,
+    z_gradient,
 )
 
 EVERY = [(layer, head) for layer in range(LAYERS) for head in range(HEADS)]
@@ -53,14 +61,28 @@ def any_bridge(request):
 def larger(family):
     """Three layers of four heads, for which tests/tiny.py has no configuration."""
     import random_models
-    from transformer_lens.model_bridge import TransformerBridge
 
     torch.manual_seed(7)
-    model = getattr(random_models, family)().eval()
+    model = (gemma2 if family == "gemma2" else getattr(random_models, family))().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
     model.config._attn_implementation = "eager"
+    return bridge_of(model)
+
+
+def gemma2():
+    """What attention gives goes through a norm on its way to the residual stream."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    sizes |= {"hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 64}
+    return Gemma2ForCausalLM(Gemma2Config(**sizes, vocab_size=VOCABULARY, pad_token_id=0))
+
+
+def bridge_of(model):
+    from transformer_lens.model_bridge import TransformerBridge
+
     return TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tokenizer(), device="cpu").eval()
 
 
@@ -72,6 +94,11 @@ def places(bridge):
 def logits(bridge, tokens=TOKENS, hooks=()):
     with bridge.hooks(fwd_hooks=list(hooks)):
         return bridge(tokens)
+
+
+def state(bridge):
+    """What hangs on the modules of a bridge."""
+    return [("forward" in vars(part), [*part._forward_hooks]) for part in bridge.modules()]
 
 
 @torch.no_grad()
@@ -115,12 +142,14 @@ def test_a_text_of_one_token_has_no_loss():
     pieces=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=4, max_size=4), min_size=1, max_size=3),
     length=st.integers(2, 4),
 )
-def test_second_copy_drop(family, pieces, length):
+def test_losses_of_both_copies_and_the_drop_between_them(family, pieces, length):
     rows = [piece[:length] * 2 for piece in pieces]
     row_losses = [losses(family, row) for row in rows]
-    wanted = torch.stack([loss[: length - 1].mean() - loss[length:].mean() for loss in row_losses])
+    first = torch.stack([loss[: length - 1].mean() for loss in row_losses])
+    second = torch.stack([loss[length:].mean() for loss in row_losses])
     for model in (tiny(family), bridge(family)):
-        close(second_copy_drop(model, torch.tensor(rows)), wanted)
+        close(copy_losses(model, torch.tensor(rows)), (first, second))
+        close(second_copy_drop(model, torch.tensor(rows)), first - second)
 
 
 def test_second_copy_drop_of_a_skilled_and_of_an_unskilled_model(storybook):
@@ -134,10 +163,38 @@ def test_second_copy_drop_of_a_skilled_and_of_an_unskilled_model(storybook):
 
 @pytest.mark.parametrize("rows", [[[5, 6, 5, 7]], [[5, 5]], [[5, 6, 5]], [[5, 6, 7, 6, 7]]])
 def test_what_is_no_repetition_is_refused(rows):
-    with pytest.raises(ArgumentError, match="the same tokens again"):
-        second_copy_drop(tiny("gpt2"), torch.tensor(rows))
-    with pytest.raises(ArgumentError, match="the same tokens again"):  # copies of padding
-        second_copy_drop(tiny("gpt2"), Batch.from_rows([[5, 6, 5, 6], [5, 5]]))
+    for metric in (copy_losses, second_copy_drop):
+        with pytest.raises(ArgumentError, match="the same tokens again"):
+            metric(tiny("gpt2"), torch.tensor(rows))
+        with pytest.raises(ArgumentError, match="the same tokens again"):  # copies of padding
+            metric(tiny("gpt2"), Batch.from_rows([[5, 6, 5, 6], [5, 5]]))
+
+
+def test_log_odds_by_hand():
+    """Of probabilities 1/8, 2/8 and 5/8, whatever is added to all logits."""
+    logits = torch.tensor([[1.0, 2, 5]]).log().expand(3, 3) + torch.tensor([[0.0], [7], [-30]])
+    close(log_odds(logits, torch.tensor([0, 1, 2])), torch.tensor([1 / 7, 2 / 6, 5 / 3]).log())
+    close(log_odds(logits[0], torch.tensor(2)), torch.tensor(5 / 3).log())
+
+
+@cases(size=st.integers(2, 9), scale=st.sampled_from([0.1, 1.0, 5.0]), seed=seeded())
+def test_log_odds_are_those_of_probabilities(size, scale, seed):
+    logits = torch.randn(2, 3, size, generator=seed, dtype=torch.float64) * scale
+    tokens = torch.randint(size, (2, 3), generator=seed)
+    p = logits.softmax(-1).gather(-1, tokens[..., None])[..., 0]
+    torch.testing.assert_close(log_odds(logits, tokens), (p / (1 - p)).log(), atol=1e-8, rtol=1e-8)
+
+
+def test_log_odds_tell_certainties_apart_that_probabilities_do_not():
+    logits, tokens = torch.tensor([[40.0, 0, 0], [60, 0, 0]]), torch.tensor([0, 0])
+    assert logits.softmax(-1)[:, 0].tolist() == [1, 1]
+    close(log_odds(logits, tokens), torch.tensor([40.0, 60]) - torch.tensor(2.0).log())
+
+
+def test_log_odds_of_tokens_of_another_shape_are_refused():
+    for shape in [(2,), (2, 3, 1)]:
+        with pytest.raises(ArgumentError, match="tokens must be"):
+            log_odds(torch.zeros(2, 3, 5), torch.zeros(shape, dtype=torch.long))
 
 
 @cases(family=st.sampled_from(FAMILIES), rows=rows, words=st.tuples(*[st.integers(0, VOCABULARY - 1)] * 2))
@@ -295,7 +352,12 @@ def test_what_is_no_layer_and_head_is_refused(heads):
 
 @pytest.mark.parametrize("head", [(LAYERS, 0), (0, HEADS), (-1, 0), (0, -1)])
 def test_a_head_that_does_not_exist_is_refused(head):
-    for function in (patch_heads, partial(sweep_heads, metric=None)):
+    for function in (
+        patch_heads,
+        partial(sweep_heads, metric=None),
+        partial(streams_without, texts=TOKENS),
+        partial(patch_channel, channel="q", values=torch.zeros(LAYERS, *TOKENS.shape, HEADS, WIDTH // HEADS)),
+    ):
         with pytest.raises(ArgumentError, match=r"no head .* of \(2, 4\) layers and heads"):
             function(bridge("gpt2"), heads=[head])
 
@@ -343,7 +405,16 @@ def test_nan_is_refused():
 
 @pytest.mark.parametrize(
     "read",
-    [head_z, residual_streams, lambda model, _: patch_heads(model, [(0, 0)]), lambda model, _: permute_queries(model)],
+    [
+        head_z,
+        residual_streams,
+        lambda model, _: patch_heads(model, [(0, 0)]),
+        lambda model, _: permute_queries(model),
+        lambda model, texts: streams_without(model, texts, [(0, 0)]),
+        lambda model, texts: read_channels(model, texts, torch.zeros(LAYERS + 1, *texts.shape, WIDTH)),
+        lambda model, texts: patch_channel(model, [(0, 0)], "q", torch.zeros(LAYERS, *texts.shape, HEADS, 4)),
+        lambda model, texts: z_gradient(model, lambda model: model(texts).logits.sum()),
+    ],
 )
 def test_a_model_that_is_no_bridge_is_refused_in_a_sentence(read):
     with pytest.raises(ModelError, match="need a bridge, as load_bridge gives it; got a GPT2LMHeadModel"):
@@ -421,6 +492,280 @@ def test_heads_with_permuted_queries_have_lost_what_they_looked_for():
         after = survey(model, batches)["previous_token"].max()
     assert before > 0.95
     assert after < 0.5
+
+
+# Paths: what heads write, and through which channel others read it
+
+
+def test_heads_that_write_what_they_write_leave_the_streams_as_they_are(any_bridge):
+    found = streams_without(any_bridge, TOKENS, places(any_bridge), head_z(any_bridge, TOKENS))
+    assert torch.equal(found, residual_streams(any_bridge, TOKENS))
+    assert not found.requires_grad
+
+
+def frozen(bridge, place):
+    """For each layer, a hook that lets pass what passes there now, whatever has changed below."""
+    names = [f"blocks.{layer}.{place}" for layer in range(bridge.cfg.n_layers)]
+    values = interventions._record(bridge, TOKENS, names)
+    return [(name, lambda old, hook, own=own: own) for name, own in zip(names, values)]
+
+
+@pytest.mark.parametrize("family", [*BRIDGES, "gemma2"])
+def test_streams_without_heads_are_those_of_a_loop_that_freezes_what_follows(family):
+    """Gemma 2 has a norm between what the heads write and the stream."""
+    model = bridge(family) if family in FAMILIES else larger(family)
+    new, heads = torch.randn_like(head_z(model, TOKENS)), [(0, 1), (1, 3), (1, 2)]
+    attention, mlps = frozen(model, "hook_attn_out"), frozen(model, "hook_mlp_out")
+    before = residual_streams(model, TOKENS)
+    wanted = before.clone()
+    for layer in (0, 1):
+        hooks = patch_heads(model, [head for head in heads if head[0] == layer], new)
+        with model.hooks(fwd_hooks=hooks + attention[layer + 1 :] + mlps[layer:]):
+            wanted += residual_streams(model, TOKENS) - before
+    close(streams_without(model, TOKENS, heads, new), wanted)
+    assert (wanted - before).abs().amax((1, 2, 3))[1:].min() > 0.1
+    with model.hooks(fwd_hooks=patch_heads(model, heads, new)):
+        total = residual_streams(model, TOKENS)
+    assert (wanted - total).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_streams_without_a_head_differ_by_what_the_output_matrix_makes_of_its_z(family):
+    model, size = bridge(family), WIDTH // HEADS
+    z, means, before = head_z(model, TOKENS), mean_z(model, [OTHER]), residual_streams(model, TOKENS)
+    rows = matrix(family, 0)[0][size : 2 * size]  # of head 1
+    change = streams_without(model, TOKENS, [(0, 1)], means) - before
+    close(change[1:], ((means[0, 1] - z[0, 1]) @ rows).expand(LAYERS, -1, -1, -1))
+    assert not change[0].any()
+
+
+def projected(family, layer, stream):
+    """Queries, keys and values by the modules of transformers."""
+    parts = layout(tiny(family))
+    block, attention = parts.layers[layer], parts.attentions[layer]
+    normed = (block.input_layernorm if family == "llama" else block.ln_1)(stream)
+    if family == "gpt2":
+        made = attention.c_attn(normed).chunk(3, -1)
+    else:
+        made = [part(normed) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    return {channel: values.unflatten(-1, (-1, WIDTH // HEADS)) for channel, values in zip("qkv", made)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_channels_are_what_the_weights_make_of_the_streams(family):
+    streams = torch.randn(LAYERS + 1, *TOKENS.shape, WIDTH)
+    channels = read_channels(bridge(family), TOKENS, streams)
+    for layer in range(LAYERS):
+        found = {channel: values[layer] for channel, values in channels.items()}
+        close(found, projected(family, layer, streams[layer]))
+
+
+def test_channels_of_a_layer_are_those_of_a_run_with_its_stream_alone(any_bridge):
+    streams = torch.randn_like(residual_streams(any_bridge, TOKENS))
+    channels = read_channels(any_bridge, TOKENS, streams)
+    for layer, channel in product(range(any_bridge.cfg.n_layers), "qkv"):
+        with any_bridge.hooks(fwd_hooks=patch_stream(any_bridge, layer, streams[layer])):
+            (found,) = interventions._record(any_bridge, TOKENS, [f"blocks.{layer}.attn.hook_{channel}"])
+        assert torch.equal(channels[channel][layer], found)
+
+
+def test_heads_that_read_what_they_read_change_nothing(any_bridge):
+    before = logits(any_bridge)
+    channels = read_channels(any_bridge, TOKENS, residual_streams(any_bridge, TOKENS))
+    for channel, values in channels.items():
+        hooks = patch_channel(any_bridge, places(any_bridge), channel, values)
+        torch.testing.assert_close(logits(any_bridge, hooks=hooks), before, atol=1e-5, rtol=0)
+
+
+def test_a_head_with_all_channels_of_another_run_writes_what_it_writes_there(any_bridge):
+    z, there = head_z(any_bridge, TOKENS), head_z(any_bridge, OTHER)
+    channels = read_channels(any_bridge, TOKENS, residual_streams(any_bridge, OTHER))
+    hooks = [hook for channel in "qkv" for hook in patch_channel(any_bridge, [(1, 0)], channel, channels[channel])]
+    with any_bridge.hooks(fwd_hooks=hooks):
+        patched = head_z(any_bridge, TOKENS)
+    close(patched[1, 0], there[1, 0])
+    assert not torch.allclose(z[1, 0], there[1, 0], atol=0.1)
+    assert torch.equal(patched[0], z[0])
+    assert torch.equal(patched[1, 2:], z[1, 2:])  # head 1 may share keys and values with head 0
+
+
+def attend(family, layer, channels):
+    """z of every head of a layer, `(head, batch, position, d_head)`, from queries, keys and values."""
+    q, k, v = (channels[channel].transpose(1, 2) for channel in "qkv")
+    if family == "llama":
+        q, k = apply_rotary_pos_emb(q, k, *tiny(family).model.rotary_emb(v, torch.arange(q.shape[2])[None]))
+    k, v = (shared.repeat_interleave(HEADS // shared.shape[1], 1) for shared in (k, v))
+    scores = q @ k.mT / (1 if family == "gpt-neo" else q.shape[-1] ** 0.5)
+    reach = 4 if (family, layer) == ("gpt-neo", 1) else q.shape[2]  # GPT-Neo's second layer sees four tokens
+    every = torch.ones(scores.shape[-2:], dtype=torch.bool)
+    return (scores.masked_fill(every.triu(1) | every.tril(-reach), -torch.inf).softmax(-1) @ v).transpose(0, 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("patched", ["", "q", "k", "v", "qk", "qv", "kv", "qkv"])
+@torch.no_grad()
+def test_a_head_attends_with_the_patched_channels_and_its_own_others(family, patched):
+    model, before = bridge(family), head_z(bridge(family), TOKENS)[1]
+    own = read_channels(model, TOKENS, residual_streams(model, TOKENS))
+    other = read_channels(model, TOKENS, torch.randn(LAYERS + 1, *TOKENS.shape, WIDTH))
+    mixed, hooks = {channel: values[1].clone() for channel, values in own.items()}, []
+    for channel in patched:
+        group = 1 if family == "llama" and channel in "kv" else 2
+        mixed[channel][:, :, group] = other[channel][1][:, :, group]
+        hooks += patch_channel(model, [(1, 2)], channel, other[channel])
+    with model.hooks(fwd_hooks=hooks):
+        found = head_z(model, TOKENS)[1]
+    close(found, attend(family, 1, mixed))
+    shared = family == "llama" and bool({"k", "v"} & {*patched})  # heads 2 and 3 have the same keys and values
+    moved = (found - before).abs().amax((1, 2, 3)) > 1e-3
+    assert moved.tolist() == [False, False, bool(patched), shared]
+
+
+def test_an_unknown_channel_is_refused():
+    values = torch.zeros(LAYERS, *TOKENS.shape, HEADS, WIDTH // HEADS)
+    for channel in ("o", "", "qk", "Q"):
+        with pytest.raises(ArgumentError, match=f"no channel '{channel}'"):
+            patch_channel(bridge("gpt2"), [(0, 0)], channel, values)
+
+
+def test_channels_and_streams_of_another_shape_are_refused_and_the_bridge_is_as_before():
+    model, before = bridge("llama"), logits(bridge("llama"))
+    streams, z = residual_streams(model, TOKENS), head_z(model, TOKENS)
+    channels = read_channels(model, TOKENS, streams)
+
+    def patch(channel, values):
+        return patch_channel(model, [(0, 0)], channel, values)
+
+    for refused, problem in [
+        (lambda: read_channels(model, TOKENS, streams[:-1]), "3 deep; got 2"),
+        (lambda: read_channels(model, TOKENS, streams[..., :-1]), "vectors have 16 numbers"),
+        (lambda: read_channels(model, TOKENS, streams[0]), "streams must be"),
+        (lambda: read_channels(model, TOKENS[:, :5], streams), "agree in number and length"),
+        (lambda: streams_without(model, TOKENS[:, :5], [(0, 0)], z), "agree in number and length"),
+        (lambda: patch("q", channels["q"][:1]), "of 2 layers; got 1"),
+        (lambda: patch("q", channels["q"][0]), "values must be"),
+        (lambda: patch("q", channels["q"] / 0), "NaN or infinity"),
+        (lambda: logits(model, hooks=patch("q", channels["k"])), "does not fit"),
+        (lambda: logits(model, hooks=patch("k", channels["q"])), "does not fit"),
+        (lambda: logits(model, TOKENS[:, :5], patch("k", channels["k"])), "agree in number and length"),
+    ]:
+        with pytest.raises(ArgumentError, match=problem):
+            refused()
+    assert torch.equal(logits(model), before)
+
+
+def test_what_the_induction_heads_of_storybook_read_through_each_channel():
+    """L0H0 and L3H1 make their keys directly. L0H3 makes their queries and values, much of it through other parts."""
+    model, its_tokenizer = load_bridge("storybook", device="cpu")
+    means = mean_z(model, token_batches(its_tokenizer, passages()[:8]))
+    tokens = repeated_random_tokens(its_tokenizer, 30, sequences=4)
+    induction = [(4, 3), (4, 4), (5, 1), (5, 5), (5, 7)]
+
+    def second_copy(streams):
+        found = {}
+        for channel, values in read_channels(model, tokens, streams).items():
+            with model.hooks(fwd_hooks=patch_channel(model, induction, channel, values)):
+                found[channel] = copy_losses(model, tokens)[1].mean()
+        return found
+
+    def total(heads):
+        with model.hooks(fwd_hooks=patch_heads(model, heads, means)):
+            return residual_streams(model, tokens)
+
+    assert copy_losses(model, tokens)[1].mean() < 1
+    for streams in (total([(0, 0), (3, 1)]), streams_without(model, tokens, [(0, 0), (3, 1)], means)):
+        found = second_copy(streams)
+        assert found["k"] > 9
+        assert max(found["q"], found["v"]) < 2
+    found, direct = second_copy(total([(0, 3)])), second_copy(streams_without(model, tokens, [(0, 3)], means))
+    assert found["q"] > 5
+    assert found["v"] > 8
+    assert found["k"] < 2.5
+    assert direct["q"] < found["q"] - 3
+    assert direct["v"] < found["v"] - 3
+
+
+# Gradients
+
+
+def odds(bridge):
+    """A metric with its gradient."""
+    return log_odds(bridge(TOKENS)[:, -1], torch.tensor([3, 4])).sum()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_the_slopes_of_small_steps(family):
+    """In float64, but GPT-Neo's attention and Llama's norms go through float32."""
+    model = bridge_of(fresh(family).double())
+    gradients, z, step = z_gradient(model, odds), head_z(model, TOKENS), 1e-3
+    assert gradients.shape == z.shape
+    for head in EVERY:
+        direction, values = torch.randn_like(z), []
+        for sign in (1, -1):
+            with torch.no_grad(), model.hooks(fwd_hooks=patch_heads(model, [head], z + sign * step * direction)):
+                values.append(odds(model))
+        slope = (values[0] - values[1]) / (2 * step)
+        torch.testing.assert_close((gradients[head] * direction[head]).sum(), slope, atol=2e-3, rtol=0)
+    assert gradients.abs().amax((2, 3, 4)).min() > 0.01
+
+
+def test_the_gradient_of_what_a_layer_writes_is_its_output_matrix(any_bridge):
+    direction = torch.randn(any_bridge.cfg.d_model)
+
+    def written(bridge, layer):
+        seen = []
+        with bridge.hooks(fwd_hooks=[(f"blocks.{layer}.hook_attn_out", lambda value, hook: seen.append(value))]):
+            bridge(TOKENS)
+        return (seen[0] @ direction).sum()
+
+    for layer in range(any_bridge.cfg.n_layers):
+        found = z_gradient(any_bridge, partial(written, layer=layer))
+        close(found[layer], (any_bridge.W_O[layer].detach() @ direction)[:, None, None].expand_as(found[layer]))
+        assert not found[layer + 1 :].any()
+
+
+def test_a_gradient_leaves_the_metric_and_the_bridge_as_they_are(any_bridge):
+    values, before, was = [], logits(any_bridge), state(any_bridge)
+
+    def metric(bridge):
+        values.append(odds(bridge))
+        return values[-1]
+
+    def fail(bridge):
+        raise RuntimeError("on purpose")
+
+    gradients = z_gradient(any_bridge, metric)
+    with torch.no_grad():
+        assert torch.equal(values[0], odds(any_bridge))
+        assert torch.equal(z_gradient(any_bridge, odds), gradients), "it needs no surroundings with gradients"
+        assert not torch.is_grad_enabled()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        z_gradient(any_bridge, fail)
+    assert not gradients.requires_grad
+    assert all(parameter.grad is None for parameter in any_bridge.parameters())
+    assert state(any_bridge) == was
+    assert torch.equal(logits(any_bridge), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_need_no_gradient_for_that_of_z(family):
+    model = bridge_of(fresh(family)).requires_grad_(False)
+    close(z_gradient(model, odds), z_gradient(bridge(family), odds))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda bridge: text_loss(bridge, TOKENS).sum(),
+        lambda bridge: odds(bridge).item(),
+        lambda bridge: odds(bridge) - odds(bridge),
+        lambda bridge: bridge(TOKENS)[:, -1, 3],
+    ],
+)
+def test_a_metric_without_one_gradient_is_refused(metric):
+    with pytest.raises(ArgumentError, match="run the bridge once, and return one number with its gradient"):
+        z_gradient(bridge("gpt2"), metric)
 
 
 # Sweeps
@@ -663,21 +1008,18 @@ def test_blocks_below_the_head_run_once(any_bridge, monkeypatch, order):
 
 
 def test_nothing_of_a_sweep_remains_when_the_metric_fails(any_bridge):
-    def state():
-        return [("forward" in vars(part), [*part._forward_hooks]) for part in any_bridge.modules()]
-
     def fail_at_last(bridge):
         values.append(text_loss(bridge, TOKENS).sum())
         if len(values) == len(places(bridge)):
             raise RuntimeError("on purpose")
         return values[-1]
 
-    values, before, was = [], logits(any_bridge), state()
+    values, before, was = [], logits(any_bridge), state(any_bridge)
     with pytest.raises(RuntimeError, match="on purpose"):
         sweep_heads(any_bridge, fail_at_last)
-    assert state() == was
+    assert state(any_bridge) == was
     sweep_heads(any_bridge, partial(text_loss, texts=TOKENS))
-    assert state() == was
+    assert state(any_bridge) == was
     assert torch.equal(logits(any_bridge), before)
 
 

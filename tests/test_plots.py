@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from properties import cases, seeded
 from scipy.cluster.hierarchy import linkage
 
-from interp_helpers import plots
+from interp_helpers import ArgumentError, plots
 
 mpl.use("Agg")
 KINDS = st.sampled_from([torch.as_tensor, np.asarray, lambda values: values.tolist()])
@@ -276,6 +276,125 @@ def test_a_trees_names_have_their_classes_colours(count, seed):
     assert weights <= {"normal"}
     joints = sorted(path.vertices[:, 1].max() for drawn in ax.collections for path in drawn.get_paths())
     assert joints == pytest.approx(sorted(links[:, 2]))
+
+
+# circuit
+
+NODES = {
+    "tokens": (0, -1), "L0H0": (0, 0), "L0H3": (2, 0), "MLP 0": (1, 0.5), "L3H1": (0, 3), "L4H3": (1, 4),
+    "L4H4": (2, 4), "L5H1": (0, 5), "L5H5": (1, 5), "L5H7": (2, 5), "second copy": (1, 6.5),
+}  # fmt: skip
+EDGES = [
+    ("tokens", "L0H0", "V", 0.6), ("tokens", "L0H3", "V", 0.45), ("L0H0", "L3H1", "K", 0.28),
+    ("L0H0", "L4H3", "K", 0.41), ("L3H1", "L4H3", "K", 0.34), ("L0H3", "L4H3", "Q", 0.32), ("L0H3", "L4H3", "V", 0.9),
+    ("L0H0", "MLP 0", "in", 0.2), ("L4H3", "L5H5", "V", 0.17), ("L4H4", "L5H7", "Q", -0.12),
+    ("L4H3", "second copy", "out", 0.74), ("L5H5", "second copy", "out", 0.21),
+]  # fmt: skip
+
+
+def graph(nodes, edges, **options):
+    """The axes of a circuit, and the texts of its nodes and of its edges."""
+    ax = Figure(figsize=(6, 4), layout="constrained").subplots()
+    plots.circuit(nodes, edges, ax, label="change of the logit", **options)
+    ax.figure.draw_without_rendering()
+    return ax, ax.texts[: len(nodes)], ax.texts[len(nodes) :]
+
+
+def routes(ax):
+    return [arrow.get_path().vertices.tolist() for arrow in ax.patches]
+
+
+def test_a_circuit_names_its_nodes_edges_and_layers():
+    ax, boxes, labels = graph(NODES, EDGES)
+    assert written(boxes) == list(NODES)
+    assert written(labels)[3:6] == ["K 0.41", "K 0.34", "Q 0.32"]
+    assert written(labels)[9] == "Q −0.12"
+    assert written(graph(NODES, EDGES, format="+.0%")[2])[3] == "K +41%"
+    heights = dict(zip(ax.get_yticks(), written(ax.get_yticklabels())))
+    assert list(heights.values()) == ["tokens", "0", "", "3", "4", "5", "prediction"]
+    for box, (x, layer) in zip(boxes, NODES.values()):
+        assert box.get_position()[0] == pytest.approx(x)
+        tick = heights[round(box.get_position()[1], 9)]
+        assert tick == {-1: "tokens", 0.5: "", 6.5: "prediction"}.get(layer, str(layer))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("change of the logit", "layer")
+
+
+def test_the_highest_layer_is_the_prediction_only_if_something_is_added_to_it():
+    ax, *_ = graph({"L0H0": (0, 0), "L1H0": (0, 1)}, [("L0H0", "L1H0", "K", 1)])
+    assert written(ax.get_yticklabels()) == ["0", "1"]
+
+
+@cases(count=few, seed=seeded(), kind=KINDS)
+def test_arrows_are_as_wide_as_their_weights_and_have_the_colour_of_their_channel(count, seed, kind):
+    weights = numbers(seed, count)
+    channels = [list(plots.CHANNEL_COLOURS)[code] for code in torch.randint(5, (count,), generator=seed)]
+    edges = [("a", "b", channel, weight) for channel, weight in zip(channels, kind(weights))]
+    ax, _, labels = graph({"a": (0, 0), "b": (1, 1)}, edges)
+    widths = [arrow.get_linewidth() for arrow in ax.patches]
+    assert widths == pytest.approx((5 * abs(weights) / abs(weights).max()).tolist())
+    assert written(labels) == [f"{c} {w:.2f}".replace("-", "−") for c, w in zip(channels, weights)]
+    colours = [mpl.colors.to_hex(arrow.get_edgecolor()) for arrow in ax.patches]
+    assert colours == [plots.CHANNEL_COLOURS[channel].lower() for channel in channels]
+
+
+def test_a_circuit_without_effect_or_without_edges_is_drawn():
+    assert [arrow.get_linewidth() for arrow in graph(NODES, [("L0H0", "L4H3", "K", 0)])[0].patches] == [0]
+    assert not graph(NODES, [])[0].patches
+
+
+def test_numbers_lie_neither_on_boxes_nor_on_each_other():
+    _, boxes, labels = graph(NODES, EDGES)
+    extents = [label.get_window_extent() for label in labels]
+    for number, extent in enumerate(extents):
+        assert not any(extent.overlaps(box.get_window_extent()) for box in boxes), written(labels)[number]
+        assert not any(extent.overlaps(other) for other in extents[:number]), written(labels)[number]
+
+
+def crossed(nodes, edges):
+    """Edges and the boxes that their arrows run through, other than those at their own ends."""
+    ax, boxes, _ = graph(nodes, edges)
+    found = []
+    for edge, arrow in zip(edges, ax.patches, strict=True):
+        lines = arrow.get_path().transformed(ax.transData).to_polygons(closed_only=False)
+        points = np.concatenate([mpl.path.Path(line).interpolated(20).vertices for line in lines])
+        extents = {name: box.get_bbox_patch().get_window_extent() for name, box in zip(nodes, boxes)}
+        found += [
+            (edge, name)
+            for name, extent in extents.items()
+            if name not in edge[:2] and any(extent.contains(*point) for point in points)
+        ]
+    return found
+
+
+def test_arrows_go_round_the_boxes_of_others(monkeypatch):
+    column = {"a": (0, 0), "b": (0, 1), "c": (0, 2)}, [("a", "c", "V", 1)]
+    assert crossed(NODES, EDGES) == crossed(*column) == []
+    monkeypatch.setattr(plots, "_routes", lambda places, ends, *_: [(0, places[start]) for start, _ in ends])
+    assert crossed(*column) == [(column[1][0], "b")], "a straight arrow would not"
+
+
+def test_arrows_between_the_same_nodes_lie_apart():
+    ways = routes(graph(NODES, [("L0H0", "L4H3", channel, 1) for channel in "QKV"])[0])
+    middles = [np.mean(way, 0) for way in ways]
+    assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in [(0, 1), (0, 2), (1, 2)]) > 0.05
+
+
+def test_a_circuit_is_the_same_every_time():
+    (first, _, labels), (second, _, again) = graph(NODES, EDGES), graph(NODES, EDGES)
+    assert routes(first) == routes(second)
+    assert [label.get_position() for label in labels] == [label.get_position() for label in again]
+
+
+def test_an_edge_to_nowhere_is_refused(ax):
+    with pytest.raises(
+        ArgumentError, match="no 'L9H9' for the edge from 'L0H0' to 'L9H9' by 'K'; choose from tokens, "
+    ):
+        plots.circuit(NODES, [("L0H0", "L9H9", "K", 1)], ax, label="")
+    with pytest.raises(ArgumentError, match="no 'L9H9' for the edge from 'L9H9'"):
+        plots.circuit(NODES, [("L9H9", "L0H0", "K", 1)], ax, label="")
+    with pytest.raises(ArgumentError, match=r"no 'k' for .*; choose from Q, K, V, out, in"):
+        plots.circuit(NODES, [("L0H0", "L4H3", "k", 1)], ax, label="")
+    assert not ax.texts, "nothing is drawn before the refusal"
 
 
 # normal_histogram and layer_distributions

@@ -15,7 +15,7 @@ import torch
 from browser import browser
 
 from interp_helpers import ArgumentError, token_labels
-from interp_helpers.views import attention_view, lens_view, prediction_view, token_view, views_loader
+from interp_helpers.views import attention_view, circuit_view, lens_view, prediction_view, token_view, views_loader
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = ['"', "'", "</script><b>", "<!--", "\n", "\\", "😀", "\u2028", "`${1}`", "&lt;"]
@@ -161,6 +161,7 @@ def test_nothing_asks_the_network(monkeypatch):
         token_view(words(4), torch.arange(4.0)),
         prediction_view(Words(words(3)), torch.tensor([0, 1, 2]), torch.eye(3), top_k=2),
         lens(depths=3, positions=4),
+        heads_of_words(layers=2, heads=3, count=60),
     ]
     page = re.sub('"[A-Za-z0-9+/=]{1000,}"', "", views_loader()._repr_html_())  # without the bundle
     for html in (*[view._repr_html_() for view in views], page):
@@ -574,6 +575,319 @@ def test_a_lens_is_drawn_switches_and_shows_what_is_pointed_at(width, tmp_path):
         assert moved == 0
         assert (scrolled == 100) == (width == 375)
         assert height >= 24
+        assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
+        assert page.after("Runtime.exceptionThrown") == []
+
+
+# One layer of two heads: the best two answers to "king" and to "<b>", by hand. The second head has no value above 0,
+# and its values for "<b>" are equal.
+ANSWERS = ["·king", "<b>", "queen", "never used"]
+BY_HAND = (
+    torch.tensor([[[[8.0, 2.0], [0.5, -4.0]], [[-1.0, -4.0], [-0.25, -0.25]]]]),
+    torch.tensor([[[[2, 0], [0, 1]], [[0, 2], [1, 0]]]]),
+)
+
+
+def circuit(layers, heads, count, top=6, vocabulary=50, seed=0):
+    """A random circuit as torch.topk gives it."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(layers, heads, count, vocabulary, generator=generator).topk(top)
+
+
+def heads_of_words(layers, heads, count, **options):
+    """A view of two random circuits."""
+    circuits = {name: circuit(layers, heads, count, seed=seed) for seed, name in enumerate(["OV: says", "QK: looks"])}
+    return circuit_view(words(count), words(50), circuits, **options)
+
+
+def unpacked(view):
+    """{circuit: (labels of the answers, values)}, both `(layer, head, word, k)`."""
+    data = sent(view)[1]
+    shape = (-1, data["heads"], len(data["words"]), data["top"])
+    answers = np.array([each.translate(str.maketrans("· ", " ·")) for each in data["answers"]], dtype=object)
+
+    def numbers(text, width):
+        places = np.array([data["letters"].index(letter) for letter in text]).reshape(-1, width)
+        return (places @ 89 ** np.arange(width)[::-1]).reshape(shape)
+
+    return {
+        each["name"]: (
+            answers[numbers(each["answers"], data["width"])],
+            (numbers(each["values"], 2) - 3960) / 10.0 ** np.reshape(each["digits"], (-1, data["heads"], 1, 1)),
+        )
+        for each in data["circuits"]
+    }
+
+
+def shown_circuit(view):
+    """The table without JavaScript: (its text, its rows of [text, colour, title] or of a label's text alone)."""
+    card = view.data.partition("\n<style>")[0]
+    rows = re.findall("<tr>(.*?)</tr>", card, re.S)
+    label = r"<th scope=\"(?:row|col)\" style=\"background-color:white;color:black;white-space:nowrap\">([^<]*)</th>"
+    cell = r"<td style=\"background-color:(#[0-9a-f]{6});white-space:nowrap\" title=\"([^\"]*)\">([^<]*)</td>"
+    assert not re.sub(f"{label}|{cell}", "", "".join(rows)), "nothing else stands in a row"
+    return unescape(re.search("<p>(.*?)</p>", card, re.S)[1]), [
+        [[unescape(text), colour, title] if colour else unescape(name) for name, colour, title, text in found]
+        for found in (re.findall(f"{label}|{cell}", row) for row in rows)
+    ]
+
+
+def test_circuits_by_hand():
+    view = circuit_view(["·king", "<b>"], ANSWERS, {"OV": BY_HAND, "QK": BY_HAND}, marks=torch.tensor([[0.0, 0.12345]]))
+    assert [each["marks"] for each in sent(view)[1]["circuits"]] == [[0, 0.123], [0, 0.123]]
+    assert sorted(sent(view)[1]["answers"]) == [" king", "<b>", "queen"], "those that are used, each once"
+    for answers, values in unpacked(view).values():
+        assert answers.tolist() == [[[["queen", "·king"], ["·king", "<b>"]], [["·king", "queen"], ["<b>", "·king"]]]]
+        np.testing.assert_array_equal(values, BY_HAND[0])
+    # The best has the full colour, blue or, when it is the word itself, green. 2 is a quarter of 8: (255 + 3 * 255) / 4
+    # and so on of green. Below 0 where the best is above it, an answer is white.
+    assert shown_circuit(view) == (
+        "L0H0, OV (2 of 2 words, best answers first)",
+        [
+            ["word", "1", "2"],
+            ["·king", ["queen", "#56b4e9", "8"], ["·king", "#d2eee6", "2"]],
+            ["<b>", ["·king", "#56b4e9", "0.5"], ["<b>", "#ffffff", "-4"]],
+        ],
+    )
+    # Where the best is below 0, the others are orange, by how close to it they come: -1 to -4 is a quarter of the way.
+    # Equal values have the same, full colour.
+    below = circuit_view(["·king", "<b>"], ANSWERS, {"QK": BY_HAND}, start=(0, 1))
+    assert shown_circuit(below) == (
+        "L0H1, QK (2 of 2 words, best answers first)",
+        [
+            ["word", "1", "2"],
+            ["·king", ["·king", "#4dbb9d", "-1"], ["queen", "#f9e7bf", "-4"]],
+            ["<b>", ["<b>", "#4dbb9d", "-0.25"], ["·king", "#e69f00", "-0.25"]],
+        ],
+    )
+    assert sent(below)[1]["circuits"][0]["marks"] is None
+    zero = circuit_view(["·king", "<b>"], ANSWERS, {"QK": (0 * BY_HAND[0], BY_HAND[1])})
+    assert {cell[1] for row in shown_circuit(zero)[1][1:] for cell in row[1:]} == {"#56b4e9", "#4dbb9d"}
+
+
+def test_the_circuits_of_the_page_are_those_that_are_given():
+    """Heads of very different sizes keep three digits each."""
+    sizes = 10.0 ** torch.arange(-4, 8).view(3, 4, 1, 1)
+    given = {name: circuit(3, 4, 12, seed=seed) for seed, name in enumerate(["OV", "QK"])}
+    given = {name: (values * sizes - sizes, indices) for name, (values, indices) in given.items()}
+    view = circuit_view(words(12), words(50), given, start=(2, 1), marks={"QK": torch.eye(3, 4)})
+    for name, (answers, values) in unpacked(view).items():
+        assert answers.tolist() == np.array(words(50), dtype=object)[given[name][1]].tolist()
+        largest = given[name][0].abs().amax((2, 3), keepdim=True)
+        assert ((torch.tensor(values) - given[name][0]).abs() <= largest / 800).all()
+    assert sent(view)[1]["start"] == 9
+    ov, qk = (each["marks"] for each in sent(view)[1]["circuits"])
+    assert (ov, qk) == (None, torch.eye(3, 4).flatten().tolist())
+    title, rows = shown_circuit(view)
+    assert title == "L2H1, OV (10 of 12 words, best answers first)"
+    assert [row[0] for row in rows] == ["word", *words(10)]
+    assert [[cell[0] for cell in row[1:]] for row in rows[1:]] == unpacked(view)["OV"][0][2, 1, :10].tolist()
+
+
+def test_more_answers_than_two_letters_can_number():
+    """9000 of them: 89 * 89 are 7921."""
+    given = (torch.ones(1, 1, 9, 1000), torch.randperm(9000).view(1, 1, 9, 1000))
+    view = circuit_view(words(9), words(9000), {"QK": given})
+    assert sent(view)[1]["width"] == 3
+    assert unpacked(view)["QK"][0].tolist() == np.array(words(9000), dtype=object)[given[1]].tolist()
+
+
+def test_a_view_of_circuits_is_small_and_the_same_every_time(storybook):
+    """Even when nearly every token of the vocabulary is an answer."""
+    labels = token_labels(storybook[1], torch.arange(8192))
+    indices = torch.arange(2 * 6 * 8 * 100 * 6).remainder(7900).view(2, 6, 8, 100, 6)
+    values = torch.rand(indices.shape, generator=torch.Generator().manual_seed(0)).sort(descending=True).values
+    circuits = {"OV": (values[0], indices[0]), "QK": (values[1], indices[1])}
+    view = circuit_view(labels[300:400], labels, circuits)
+    assert len(sent(view)[1]["answers"]) == 8192
+    assert len(view.data.encode()) < 350_000
+    assert view.data == circuit_view(labels[300:400], labels, circuits).data
+    assert sent(view)[0] != sent(circuit_view(labels[300:400], labels, circuits, start=(0, 1)))[0]
+
+
+def test_no_token_of_a_circuit_becomes_markup():
+    count = len(NASTY)
+    given = (torch.ones(1, 1, count, count), torch.arange(count).expand(1, 1, count, count))
+    view = circuit_view(NASTY, NASTY, {name: given for name in NASTY})
+    title, rows = shown_circuit(view)
+    assert title == f"L0H0, {NASTY[0]} (10 of 10 words, best answers first)"
+    assert [[row[0], [cell[0] for cell in row[1:]]] for row in rows[1:]] == [[word, NASTY] for word in NASTY]
+    assert sent(view)[1]["words"] == NASTY
+    assert {name: answers.tolist() for name, (answers, _) in unpacked(view).items()} == {
+        name: [[[NASTY] * count]] for name in NASTY
+    }
+    tags = {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert set(Card(view).tags) == tags
+    assert set(re.findall("</?([a-z]+|!)", view.data.partition("<script>")[0])) == tags | {"style"}
+    assert outside_of_text(view)[-2:] == ["<script", "</script"]
+    assert view.data.partition("\n<style>")[2].isascii()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"circuits": {}}, "circuits is empty"),
+        ({"words": words(3)}, r'"OV: a" has values of \(2, 3, 4, 6\).*\(layer, head, word, k\) with 3 words'),
+        ({"circuits": {"a": circuit(2, 3, 4), "b": circuit(2, 2, 4)}}, r'"b" has values of \(2, 2, 4, 6\)'),
+        ({"circuits": {"a": circuit(2, 3, 4), "b": circuit(2, 3, 4, top=5)}}, r'"b" has values of \(2, 3, 4, 5\)'),
+        ({"circuits": {"a": (circuit(2, 3, 4)[0], circuit(2, 3, 4, top=5)[1])}}, r"indices of \(2, 3, 4, 5\)"),
+        ({"circuits": {"a": circuit(2, 3, 4)[::-1]}}, r"torch.int64, and indices of \(2, 3, 4, 6\), torch.float32"),
+        ({"circuits": {"a": [each[0] for each in circuit(2, 3, 4)]}}, "circuit_view: circuits must be dict"),
+        ({"circuits": {"a": tuple(each[0] for each in circuit(2, 3, 4))}}, r'"a" has values of \(3, 4, 6\)'),
+        ({"circuits": {"a": circuit(2, 3, 4, top=0)}}, r"\(2, 3, 4, 0\); give at least one head, word and answer"),
+        ({"circuits": {"a": (circuit(2, 3, 4)[0] * torch.nan, circuit(2, 3, 4)[1])}}, 'values of "a" holds NaN'),
+        ({"answers": words(49)}, 'indices of "OV: a" go from 0 to 49, but there are 49 answers'),
+        ({"circuits": {"a": (circuit(2, 3, 4)[0], circuit(2, 3, 4)[1] - 50)}}, "go from -50 to -"),
+        ({"start": (2, 0)}, r"start is \(2, 0\), but there are 2 layers of 3 heads, numbered from 0"),
+        ({"start": (0, 3)}, r"start is \(0, 3\)"),
+        ({"start": (-1, 0)}, r"start is \(-1, 0\)"),
+        ({"marks": torch.zeros(3, 2)}, r'of shape \(2, 3\). Those of "OV: a" have the shape \(3, 2\)'),
+        ({"marks": torch.full((2, 3), 1.1)}, "marks must be numbers from 0 to 1"),
+        ({"marks": torch.full((2, 3), -0.1)}, "marks must be numbers from 0 to 1"),
+        ({"marks": {"OV: a": torch.full((2, 3), torch.nan)}}, "marks must be numbers from 0 to 1"),
+        ({"marks": {"VO": torch.zeros(2, 3)}}, 'marks has "VO", but the circuits are OV: a'),
+    ],
+)
+def test_circuits_of_another_shape_are_refused(change, message):
+    given = {"words": words(4), "answers": words(50), "circuits": {"OV: a": circuit(2, 3, 4)}}
+    circuit_view(**given)
+    with pytest.raises(ArgumentError, match=message):
+        circuit_view(**(given | change))
+
+
+# What a reader sees of the first view of a page.
+SEEN_CIRCUIT = """(() => {
+  const card = document.querySelector("[data-view]"), [map, list] = card.querySelectorAll("table");
+  const texts = (parts) => [...parts].map((part) => part.textContent);
+  const lines = [...list.tBodies[0].rows].filter((line) => line.offsetHeight);
+  return {
+    pressed: texts(card.querySelectorAll("circuit-bar [aria-pressed=true]")),
+    head: [...map.querySelectorAll("[aria-pressed=true]")].map((cell) => cell.title),
+    shown: [...map.querySelectorAll("[data-shown]")].map((cell) => cell.title),
+    colour: getComputedStyle(map.querySelector("[data-shown]")).backgroundColor,
+    dots: [...map.querySelectorAll("td button")].filter((cell) => cell.textContent).map((cell) => cell.title),
+    title: list.getAttribute("aria-label"),
+    words: texts(lines.map((line) => line.cells[0])),
+    answers: lines.map((line) => texts(line.querySelectorAll("li"))),
+    word: texts(list.querySelectorAll("[aria-pressed=true]")),
+    panel: [...card.querySelectorAll("circuit-panel li")].map((line) => texts(line.querySelectorAll("span"))),
+    own: texts(card.querySelectorAll("circuit-panel [data-own] span:first-child")),
+    bars: [...card.querySelectorAll("circuit-panel i")].map((bar) => getComputedStyle(bar).backgroundSize),
+    where: card.querySelector("circuit-panel b").textContent,
+    count: card.querySelector("small").textContent,
+    legend: card.querySelector("circuit-map p + p").offsetHeight > 0,
+  };
+})()"""
+
+# What the test does with that view.
+ABOUT_CIRCUIT = """
+  const card = document.querySelector("[data-view]"), [map, list] = card.querySelectorAll("table");
+  const over = (part) => part.dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
+  const type = (text) => {
+    const input = card.querySelector("input");
+    input.value = text;
+    input.dispatchEvent(new Event("input"));
+  };
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [375, 1000])
+def test_circuits_are_drawn_switch_and_filter(width, tmp_path):
+    """Twice on a page without the loader. 30 layers of 9 heads."""
+    count = len(NASTY)
+    given = {
+        name: circuit(30, 9, count, top=4, vocabulary=count, seed=seed) for seed, name in enumerate(["OV", "<QK>"])
+    }
+    given["OV"][1][12, 4, 0] = torch.tensor([3, 0, 1, 2])
+    given["OV"][0][12, 4, 0] = torch.tensor([8.0, 4, 0, -1])
+    view = circuit_view(NASTY, NASTY, given, start=(12, 4), marks={"OV": torch.full((30, 9), 0.5)})
+    lists = unpacked(view)
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    with browser(tmp_path / "profile") as page:
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window has it that is in use
+        page.width(width)
+        page.open(file.as_uri())
+        assert page.wait("document.querySelectorAll('[data-view][id] circuit-panel li').length == 8")
+        assert page.run("new Set([...document.querySelectorAll('[id]')].map((each) => each.id)).size") == 2
+
+        def sees(name, layer, head, word=0, chosen=None, some=range(count)):
+            seen = page.run(SEEN_CIRCUIT)
+            answers, values = lists[name]
+            mark = ": 0.5" if name == "OV" else ""
+            assert seen["pressed"] == [name]
+            assert seen["shown"] == [f"L{layer}H{head}{mark}"]
+            assert seen["head"] == [f"{chosen or f'L{layer}H{head}'}{mark}"]
+            assert seen["title"] == f"L{layer}H{head}, {name}"
+            assert seen["words"] == [NASTY[each] for each in some]
+            assert seen["answers"] == [answers[layer, head, each].tolist() for each in some]
+            assert seen["where"] == f"{NASTY[word]} in L{layer}H{head}"
+            assert [each[0] for each in seen["panel"]] == answers[layer, head, word].tolist()
+            np.testing.assert_allclose([float(each[1]) for each in seen["panel"]], values[layer, head, word])
+            assert seen["own"] == [each for each in answers[layer, head, word] if each == NASTY[word]]
+            dots = (answers[:, :, word] == NASTY[word]).any(-1)
+            assert sorted(seen["dots"]) == sorted(f"L{i}H{j}{mark}" for i, j in np.argwhere(dots))
+            assert seen["count"] == f"{len(some)} of {count} words"
+            assert seen["legend"] == (name == "OV"), "the other circuit has no marks"
+            return seen
+
+        def act(script):
+            page.run(f"{{{ABOUT_CIRCUIT} {script}}}")
+
+        def press(*keys):
+            for key in keys:
+                page.call("Input.dispatchKeyEvent", type="keyDown", key=f"Arrow{key}")
+
+        seen = sees("OV", 12, 4)
+        assert seen["colour"] == "rgba(77, 187, 157, 0.5)"
+        assert seen["bars"] == ["100% 100%", "50% 100%", "0% 100%", "0% 100%"]
+        act("over(map.querySelector('[title^=L20H7]'))")
+        sees("OV", 20, 7, chosen="L12H4")
+        act("map.dispatchEvent(new MouseEvent('mouseleave'))")
+        sees("OV", 12, 4)
+        act("map.querySelector('[title^=L28H7]').click()")
+        sees("OV", 28, 7)
+        press("Right", "Right")
+        sees("OV", 28, 8)
+        press("Up", "Up")
+        sees("OV", 29, 8)
+        press("Down", "Left")
+        sees("OV", 28, 7)
+        act("card.querySelectorAll('circuit-bar button')[1].click()")
+        assert sees("<QK>", 28, 7)["colour"] == "rgba(77, 187, 157, 0)"
+        act("list.tBodies[0].rows[3].cells[1].click()")
+        assert sees("<QK>", 28, 7, word=3)["word"] == ["<!--"]
+        press("Down", "Down", "Up")
+        sees("<QK>", 28, 7, word=4)
+        act("over(list.tBodies[0].rows[9])")
+        assert sees("<QK>", 28, 7, word=9)["word"] == ["\n"]
+        act("list.dispatchEvent(new MouseEvent('mouseleave')); type('T')")
+        sees("<QK>", 28, 7, word=2, some=[2, 9])
+        act("list.querySelector('[aria-pressed=true]').focus()")
+        press("Down", "Down")
+        sees("<QK>", 28, 7, word=9, some=[2, 9])
+        act("type('')")
+        sees("<QK>", 28, 7, word=9)
+        act("type('no such word')")
+        assert page.run(SEEN_CIRCUIT)["count"] == f"0 of {count} words"
+        facts = """(() => {
+          const map = document.querySelector("circuit-map circuit-box"), label = map.querySelector("thead th");
+          const before = label.getBoundingClientRect().y, all = [...document.querySelectorAll("[data-view] button")];
+          map.scrollTop = 100;
+          return {wide: document.scrollingElement.scrollWidth, hidden: map.scrollHeight - map.clientHeight,
+            moved: label.getBoundingClientRect().y - before,
+            least: Math.min(...all.filter((each) => each.offsetParent).flatMap((each) => [
+              each.getBoundingClientRect().width, each.getBoundingClientRect().height])),
+            tabs: [...document.querySelector("circuit-map").querySelectorAll("[tabindex='0']")].length};
+        })()"""
+        seen = page.run(facts)
+        assert seen["wide"] == width
+        assert seen["hidden"] > 300
+        assert seen["moved"] == 0
+        assert seen["least"] >= 24
+        assert seen["tabs"] == 1
         assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
         assert page.after("Runtime.exceptionThrown") == []
 

@@ -1,19 +1,32 @@
 """What is read from weights equals what the model computes with them, and what a slow loop gives."""
 
+import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
 from properties import cases, seeded
+from scipy.stats import kstest, kstwo
 from sklearn.metrics import adjusted_rand_score
-from tiny import FAMILIES, HEADS, bridge, configuration, fresh, tiny, tokenizer
+from tiny import FAMILIES, HEADS, LAYERS, bridge, configuration, fresh, tiny, tokenizer
 from transformer_lens import FactoredMatrix
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, LlamaConfig, OPTConfig
 
-from interp_helpers import ArgumentError, ModelError, empty_model, hooks, published_figures, weights
+from interp_helpers import (
+    ArgumentError,
+    ModelError,
+    empty_model,
+    hooks,
+    interventions,
+    load_bridge,
+    published_figures,
+    residual,
+    weights,
+)
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
@@ -157,7 +170,7 @@ def test_the_bridge_cuts_heads_out_of_gpt2s_fused_matrix_and_a_reshape_does_not(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_circuits_between_tokens_are_small_and_equal_the_whole_table(family):
-    """`W_E @ bridge.OV @ W_U`, as notebook 05 makes it, with grouped queries too: eigenvalues, score and ranks."""
+    """`W_E @ bridge.OV @ W_U`, with grouped queries too: shape, eigenvalues and score."""
     raw, tokens = bridge(family), torch.arange(0, 8192, 300)
     W_E, W_U = raw.W_E.detach()[tokens], raw.W_U.detach()[:, tokens]
     circuit = W_E @ raw.OV @ W_U
@@ -168,12 +181,6 @@ def test_circuits_between_tokens_are_small_and_equal_the_whole_table(family):
     eigenvalues = torch.linalg.eigvals(whole.double())
     wanted = eigenvalues.sum(-1).real / eigenvalues.abs().sum(-1)
     torch.testing.assert_close(scores.double(), wanted, **CLOSE)
-    ranks = weights.own_ranks(circuit, torch.tensor([3, 27]))
-    assert ranks.shape == (2, HEADS, 2)
-    for layer, head, place in np.ndindex(2, HEADS, 2):
-        row = whole[layer, head, (3, 27)[place]]
-        assert ranks[layer, head, place] == sum(row > row[(3, 27)[place]])
-    assert torch.equal(weights.own_ranks(circuit[1, 2], torch.tensor([3, 27])), ranks[1, 2])
 
 
 @pytest.mark.parametrize("width", [15, 16])
@@ -226,15 +233,16 @@ def test_a_copying_score_of_conjugate_pairs_by_a_slow_loop(generator, rank):
 
 
 def test_a_copying_circuit_is_told_from_random_and_reversing_ones():
-    W_E, tokens = draw(seed(), 200, 32), torch.arange(200)
+    W_E = draw(seed(), 200, 32)
     basis, other = (torch.linalg.qr(draw(seed(number), 32, 8)).Q for number in (1, 2))
     circuits = W_E @ FactoredMatrix(torch.stack([basis, -basis, basis]), torch.stack([basis, basis, other]).mT) @ W_E.T
     scores = weights.copying_score(circuits.eigenvalues)
     assert scores[:2].tolist() == pytest.approx([1, -1])
     assert abs(scores[2]) < 0.5
-    medians = weights.own_ranks(circuits, tokens).float().median(-1).values
-    assert medians[0] < 10
-    assert medians[1] > 190
+    medians = weights.own_rank(circuits.AB).median(-1).values
+    assert medians[0] < 0.05
+    assert medians[1] > 0.95
+    assert 0.3 < medians[2] < 0.7
 
 
 def test_random_composition_is_the_formula_on_whole_matrices():
@@ -245,6 +253,240 @@ def test_random_composition_is_the_formula_on_whole_matrices():
         torch.testing.assert_close(score, (writer @ reader).norm() / writer.norm() / reader.norm())
     assert found.tolist() == pytest.approx([0.2804, 0.2534, 0.1816, 0.1200, 0.2098], abs=1e-4)  # as ever
     assert weights.random_composition(256, 32, pairs=20).std() < 0.01  # chance is narrow
+
+
+# Own ranks
+
+# By row, the first token is highest, the second lowest, and the third ties with one while another is higher.
+TABLE = torch.tensor([[3.0, 1, 2], [4, 0, 4], [2, 9, 2]])
+
+
+def slow_rank(row, own):
+    others = [value for place, value in enumerate(row) if place != own]
+    return sum(value > row[own] for value in others) / max(len(others), 1)
+
+
+def slow_ranks(tables):
+    """(layer, head, word), from a table for every layer and head, as lists."""
+    return torch.tensor([[[slow_rank(row, own) for own, row in enumerate(of)] for of in layer] for layer in tables])
+
+
+def test_own_ranks_by_hand():
+    found = weights.own_rank(torch.stack([TABLE, TABLE.T, torch.eye(3), torch.zeros(3, 3), -torch.eye(3)]))
+    assert found.tolist() == [[0, 1, 0.5], [0.5, 1, 0.5], [0, 0, 0], [0, 0, 0], [1, 1, 1]]
+    assert weights.own_rank(torch.tensor([[5.0]])).tolist() == [0]  # there is no other
+
+
+@cases(generator=seeded(), tokens=st.integers(1, 6), batch=st.sampled_from([(), (3,), (2, 3)]))
+def test_own_ranks_of_tables_with_ties_by_a_slow_loop(generator, tokens, batch):
+    tables = torch.randint(4, (*batch, tokens, tokens), generator=generator).float()
+    found = weights.own_rank(tables)
+    assert found.shape == (*batch, tokens)
+    wanted = slow_ranks([tables.view(-1, tokens, tokens).tolist()])[0]
+    assert torch.equal(found.view(-1, tokens), wanted)
+
+
+def test_copying_ranks_by_hand():
+    """Two heads with the same values, of which the second writes the opposite. The mean over words is (4, 4, 0)."""
+    values = torch.tensor([[5.0, 1, 0], [4, 3, 0], [3, 8, 0]]).view(1, 3, 1, 3)
+    W_O = torch.stack([torch.eye(3), -torch.eye(3)])[None]
+    # Less the mean, the first head raises (1, -3, 0), (0, -1, 0) and (-1, 4, 0).
+    assert weights.copying_ranks(values, W_O, torch.eye(3)).tolist() == [[[0, 1, 0.5], [1, 0, 0.5]]]
+    # With another unembedding, the logits of the last two words change places.
+    swapped = torch.eye(3)[[0, 2, 1]]
+    assert weights.copying_ranks(values, W_O[:, :1], swapped).tolist() == [[[0, 0, 0]]]
+
+
+def test_matching_ranks_by_hand():
+    """Two heads with the same keys, of which the second has other queries. Its scores are TABLE's rows 1, 2 and 0."""
+    queries, keys = torch.stack([TABLE, TABLE[[1, 2, 0]]], 1)[None], torch.eye(3).view(1, 3, 1, 3)
+    assert weights.matching_ranks(queries, keys).tolist() == [[[0, 1, 0.5], [0, 0, 0.5]]]
+    assert weights.matching_ranks(keys, queries[:, :, :1]).tolist() == [[[0.5, 1, 0.5]]]  # the scores are TABLE.T
+    assert not weights.matching_ranks(queries, torch.ones(1, 3, 1, 3)).any()
+
+
+def channels(model, words, streams):
+    """Queries, keys and values of every layer for one word a text, (layer, word, head or group, d_head)."""
+    return {name: each[:, :, 0] for name, each in interventions.read_channels(model, words[:, None], streams).items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_copying_is_that_of_what_heads_write_that_attend_to_one_word(family):
+    """A head that reads one word alone attends to it, so its z is the word's value, shared by several heads or not."""
+    model, words = bridge(family), torch.arange(5, 8192, 500)
+    z = interventions.head_z(model, words[:, None])[:, :, :, 0].double()  # (layer, head, word, d_head)
+    W_O, W_U = model.W_O.double(), model.W_U[:, words].double()
+    tables = [[[] for _ in range(HEADS)] for _ in range(LAYERS)]
+    for layer, head, word in np.ndindex(LAYERS, HEADS, len(words)):
+        written = (z[layer, head, word] - sum(z[layer, head]) / len(words)) @ W_O[layer, head]
+        tables[layer][head].append([(written @ column).item() for column in W_U.T])
+    values = channels(model, words, interventions.residual_streams(model, words[:, None]))["v"].double()
+    found = weights.copying_ranks(values, W_O, W_U)
+    assert values.shape[2] == (HEADS // 2 if family == "llama" else HEADS)
+    torch.testing.assert_close(found, slow_ranks(tables))
+    assert len({tuple(ranks.tolist()) for ranks in found.flatten(0, 1)}) == LAYERS * HEADS  # each head has its own
+    shared = draw(seed(), LAYERS, 1, *values.shape[2:]).double()  # what all words have in common, such as b_V
+    assert torch.equal(weights.copying_ranks(values + shared, W_O, W_U), found)
+    torch.testing.assert_close(weights.copying_ranks(values, W_O, -W_U), 1 - found)
+    wanted = weights.copying_score(torch.linalg.eigvals(torch.tensor(tables, dtype=torch.float64)))
+    torch.testing.assert_close(weights.copying_scores(values, W_O, W_U), wanted)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_matching_ranks_equal_a_loop_over_heads_and_words(family):
+    model, words = bridge(family), torch.arange(5, 8192, 500)
+    streams = draw(seed(), 2, LAYERS + 1, len(words), 1, model.cfg.d_model)
+    queries, keys = channels(model, words, streams[0])["q"].double(), channels(model, words, streams[1])["k"].double()
+    share = HEADS // keys.shape[2]
+    assert share == (2 if family == "llama" else 1)
+    tables = [[[] for _ in range(HEADS)] for _ in range(LAYERS)]
+    for layer, head, word in np.ndindex(LAYERS, HEADS, len(words)):
+        scores = [(queries[layer, word, head] @ key).item() for key in keys[layer, :, head // share]]
+        tables[layer][head].append(scores)
+    found = weights.matching_ranks(queries, keys)
+    torch.testing.assert_close(found, slow_ranks(tables))
+    assert len({tuple(ranks.tolist()) for ranks in found.flatten(0, 1)}) == LAYERS * HEADS
+    lengths = torch.linspace(0.1, 9, len(words)).double()[:, None, None]  # a query's own length does not matter
+    assert torch.equal(weights.matching_ranks(queries * lengths, keys), found)
+
+
+def test_own_ranks_of_random_tables_are_one_half_on_average():
+    generator = seed()
+    values, queries, keys = draw(generator, 3, 5, 100, 4, 8)
+    W_O, W_U = draw(generator, 5, 8, 8, 16), draw(generator, 16, 100)
+    for found, near in [
+        (weights.own_rank(draw(generator, 40, 100, 100)), 0.02),
+        (weights.copying_ranks(values, W_O, W_U), 0.03),
+        (weights.matching_ranks(queries, keys), 0.03),
+    ]:
+        assert found.mean().item() == pytest.approx(0.5, abs=near)
+        assert found.std().item() == pytest.approx(12**-0.5, abs=0.05)  # all ranks are equally likely
+
+
+INDUCTION = [(4, 3), (4, 4), (5, 1), (5, 5), (5, 7)]
+
+
+@cache
+@torch.no_grad()
+def asked_of_storybook(untrained):
+    """Median ranks, (layer, head), from what layer 0 leaves for 200 random words behind three random tokens."""
+    model, its_tokenizer = load_bridge("storybook", device="cpu", untrained=untrained)
+    words = torch.randperm(len(its_tokenizer), generator=seed())[:200]
+    *before, after = torch.randint(len(its_tokenizer), (4,), generator=seed(1)).tolist()
+    texts = torch.tensor([[*before, word, after] for word in words.tolist()])
+    streams = interventions.residual_streams(model, texts)[:2]
+    streams = streams[[0] + [1] * model.cfg.n_layers]  # every later layer reads what layer 0 leaves
+    here, behind = (channels(model, words, streams[:, :, [place]]) for place in (3, 4))
+    read = residual.Unembedding.of(model)
+    W_U = read.W_U * read.weight[:, None]
+    W_U = (W_U - W_U.mean(0))[:, words]
+    raw = torch.einsum("wm,lhmd->lwhd", model.W_E[words], model.W_V)
+    found = {
+        "copies": weights.copying_ranks(here["v"], model.W_O, W_U),
+        "copies raw embeddings": weights.copying_ranks(raw, model.W_O, W_U),
+        "looks behind the word": weights.matching_ranks(here["q"], behind["k"]),
+        "looks back at the word": weights.matching_ranks(behind["q"], here["k"]),
+        "looks at the word": weights.matching_ranks(here["q"], here["k"]),
+    }
+    return {name: ranks.median(-1).values for name, ranks in found.items()}
+
+
+def test_the_induction_circuit_of_storybook_stands_in_its_weights():
+    found = asked_of_storybook(untrained=False)
+    copies, raw = found["copies"], found["copies raw embeddings"]
+    assert max(copies[head] for head in INDUCTION) < 0.05
+    assert raw[5, 5] > 0.6
+    assert min(raw[head] for head in INDUCTION) > 0.05
+    for question, heads in {
+        "looks behind the word": INDUCTION,
+        "looks back at the word": [(3, 1)],
+        "looks at the word": [(4, 7)],
+    }.items():
+        low = [(layer, head) for layer, head in (found[question] < 0.1).nonzero().tolist() if layer > 0]
+        assert low == heads
+
+
+def test_heads_of_a_random_twin_neither_copy_nor_match():
+    for question, ranks in asked_of_storybook(untrained=True).items():
+        later = ranks if question.startswith("copies") else ranks[1:]  # layer 0 sees the same token behind every word
+        assert later.min() > 0.3
+        assert later.max() < 0.7
+
+
+def test_ranks_of_what_does_not_fit_are_refused():
+    values, W_O, W_U = torch.zeros(2, 5, 2, 3), torch.zeros(2, 4, 3, 6), torch.zeros(6, 5)
+    for refused, problem in [
+        (lambda: weights.own_rank(torch.zeros(2, 3)), "scores must be"),
+        (lambda: weights.copying_ranks(values, W_O, torch.zeros(6, 4)), "W_U must be"),
+        (lambda: weights.copying_ranks(values, W_O[:1], W_U), "W_O must be"),
+        (lambda: weights.matching_ranks(torch.zeros(2, 4, 4, 3), values), "keys must be"),
+        (lambda: weights.matching_ranks(torch.zeros(2, 5, 4, 2), values), "keys must be"),
+    ]:
+        with pytest.raises(ArgumentError, match=problem):
+            refused()
+
+
+# Normality
+
+
+def below(number):
+    """The share of a standard normal distribution below a number."""
+    return (1 + math.erf(number / 2**0.5)) / 2
+
+
+def test_gaps_to_a_normal_distribution_by_hand():
+    """Of three numbers. The gap is largest at a number, or just before one."""
+    samples = torch.tensor([[7.0, 10, 13], [0, 0, 3], [3, 0, 3]])  # the last two have a deviation of the root of 3
+    before_first = 1 / 3 - below(-1)  # one third of the sample is not above -1
+    at_double, before_double = 2 / 3 - below(-1 / 3**0.5), below(1 / 3**0.5) - 1 / 3
+    wanted = torch.tensor([before_first, at_double, before_double])
+    torch.testing.assert_close(weights.normal_gap(samples), wanted)
+
+
+@cases(
+    generator=seeded(),
+    size=st.integers(2, 30),
+    power=st.sampled_from([1, 3]),
+    ties=st.booleans(),
+    batch=st.sampled_from([(), (3,), (2, 3)]),
+)
+def test_gaps_are_those_of_scipy_for_standardised_samples(generator, size, power, ties, batch):
+    samples = draw(generator, *batch, size).double() ** power
+    if ties:
+        samples = samples.mul(2).round()
+        samples[..., 0] += 0.5  # so that not all are the same
+    found = weights.normal_gap(samples)
+    assert found.shape == batch
+    for row, gap in zip(samples.view(-1, size).numpy(), found.flatten().tolist()):
+        assert gap == pytest.approx(kstest((row - row.mean()) / row.std(ddof=1), "norm").statistic, abs=1e-9)
+    torch.testing.assert_close(weights.normal_gap(7 - 300 * samples.flip(-1)), found)
+    torch.testing.assert_close(weights.normal_gap(samples.float()), found.float(), atol=1e-5, rtol=0)
+
+
+def test_p_values_from_simulated_samples_are_even_and_the_usual_ones_are_too_large():
+    generator, size = seed(), 40
+    gaps, simulated = (weights.normal_gap(draw(generator, number, size)) for number in (300, 999))
+    p = (1 + (simulated >= gaps[:, None]).sum(1)) / 1000
+    assert kstest(p.numpy(), "uniform").pvalue > 0.01
+    usual = kstwo.sf(gaps.numpy(), size)
+    assert (usual < 0.2).mean() < 0.02
+    skewed = weights.normal_gap(draw(generator, 300, size).exp())
+    assert ((1 + (simulated >= skewed[:, None]).sum(1)) / 1000 < 0.05).float().mean() > 0.9
+
+
+def test_gaps_shrink_with_the_size_of_normal_samples_and_stay_for_others():
+    generator = seed()
+    for draws, gap in [(draw(generator, 20_000), 0), (torch.rand(20_000, generator=generator), 0.0571)]:
+        assert weights.normal_gap(draws).item() == pytest.approx(gap, abs=0.01)
+
+
+def test_gaps_of_samples_in_half_precision():
+    """Neither can bfloat16 count to 257, nor float16 to 70000."""
+    for dtype in (torch.float16, torch.bfloat16):
+        sample = draw(seed(), 70_000).to(dtype)
+        assert torch.equal(weights.normal_gap(sample), weights.normal_gap(sample.float()))
 
 
 # Clusters
@@ -320,8 +562,18 @@ def test_shuffles_within_layers_keep_what_layers_explain():
 
 def test_nan_is_refused_where_it_would_give_a_number_and_stays_nan_elsewhere():
     broken = torch.tensor([[1.0, torch.nan], [1, 2]])
-    with pytest.raises(ArgumentError, match="circuit holds NaN or infinity"):
-        weights.own_ranks(FactoredMatrix(broken, torch.eye(2)), torch.tensor([0]))
-    for score in (weights.participation_ratio, weights.copying_score):
+    table, one = broken.view(1, 2, 1, 2), torch.ones(1, 2, 1, 2)
+    for refused, problem in [
+        (lambda: weights.own_rank(broken), "scores holds NaN or infinity"),
+        (lambda: weights.own_rank(broken.nan_to_num(torch.inf)), "scores holds NaN or infinity"),
+        (lambda: weights.copying_ranks(table, one.view(1, 1, 2, 2), torch.eye(2)), "holds NaN or infinity"),
+        (lambda: weights.copying_scores(table, one.view(1, 1, 2, 2), torch.eye(2)), "holds NaN or infinity"),
+        (lambda: weights.matching_ranks(table, one), "holds NaN or infinity"),
+        (lambda: weights.matching_ranks(one, table), "holds NaN or infinity"),
+    ]:
+        with pytest.raises(ArgumentError, match=problem):
+            refused()
+    for score in (weights.participation_ratio, weights.copying_score, weights.normal_gap):
         assert score(broken).isnan().tolist() == [True, False]
         assert score(torch.tensor([1.0, torch.inf])).isnan()
+    assert weights.normal_gap(torch.zeros(3)).isnan()

@@ -1,517 +1,692 @@
-"""Checkers of notebook 06: replacements, patches, what they are compared with, and what they do not show."""
+"""Exercises of notebook 06: replacements and patches, how to measure them, and what they do not show."""
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
+from torch.nn.functional import cosine_similarity
 
-from ..attention import head_label, survey
+from ..attention import head_label
 from ..errors import TextError
-from ..interventions import head_z, logit_difference, mean_z, patch_heads, second_copy_drop, sweep_heads
+from ..interventions import copy_losses, head_z, logit_difference, mean_z, patch_heads, sweep_heads, text_loss
 from ..models import context_length
-from ..text import encode, encode_pair, repeated_random_tokens
-from .judging import Wrong, choose, compare, fresh, head_of, parts, require, same, shown, watched
+from ..text import encode, encode_pair, passages, repeated_random_tokens, token_batches
+from .judging import (
+    Exercise,
+    Wrong,
+    after,
+    as_tensor,
+    causal,
+    choose,
+    fresh,
+    gives,
+    head_of,
+    off,
+    parts,
+    require,
+    same,
+    shown,
+)
 
-SURE = 1  # logits by which each text of a pair must prefer its own answer
-LOOKS, LOOKS_AWAY = 0.5, 0.1  # induction scores of a head that looks at repetitions and of one that does not
-MORE, MORE_AGAIN = 4 / 3, 1.15  # together against the sum of the single costs, and the same on new sequences
-NATS = 0.5  # by how much together must exceed the sum
-CARRIES = 0.2  # normalised patching effect that is worth tracing
-ROUNDED = 2e-3  # answers that were read from three decimals
+# 6a: a third way to take a head away. Answers: "zero", "mean" or "between": near which the cost lies when a head is
+# given its own z of another sequence.
 
 
-def a_third_way(prediction, zero, mean, third):
-    """A third way to take a head away.
-
-    prediction: "zero", "mean" or "between": near which the cost lies when a head is given its own z of another
-    sequence. zero, mean, third: what is lost of the second copy's drop in loss with zeros, the mean, and that z.
-    """
-    found = choose(prediction, ["zero", "mean", "between"])
+def _third_way(prediction, zero, mean, third):
+    """zero, mean, third: what is lost of the second copy's drop in loss with zeros, the mean, and that z."""
+    said = choose(prediction, ["zero", "mean", "between"])
     zero, mean, third = map(float, (zero, mean, third))
-    told = f"zeros cost {zero:.3f}, the mean {mean:.3f}, another sequence's values {third:.3f} nats of the drop in loss"
+    apart = abs(zero - mean) > 0.05
+    place = (third - mean) / (zero - mean) if apart else 0.5  # 0 at the mean, 1 at zero
+    near = "mean" if place < 0.25 else "zero" if place > 0.75 else "between"
+    return SimpleNamespace(said=said, near=near, apart=apart, zero=zero, mean=mean, third=third)
+
+
+_COSTS = (
+    "zeros cost {zero:.3f} nats of the drop in loss, the mean costs {mean:.3f}, and the values of another sequence "
+    "cost {third:.3f}"
+)
+_SHOWS = {
+    "mean": ". So real values do little harm, although they are about other tokens. They share with the mean what the "
+    "head writes whatever the tokens are, and zeros lack this part. The zeros did harm because this part was missing, "
+    "and not because the layers above need what the head says about these very tokens.",
+    "zero": ". So real values do as much harm as zeros, and the harm does not come from zeros being strange. Either "
+    "the layers above need what the head says about these very tokens, or what it says about other tokens misleads "
+    "them.",
+    "between": ". So part of the harm is gone when the values are real ones, and this part came from zeros being "
+    "strange. The rest remains because the values are about other tokens.",
+}
+
+
+def _near(where):
+    return lambda facts: facts.near == where
+
+
+def _missed(where):
+    return lambda facts: facts.apart and facts.near == where != facts.said
+
+
+THIRD_WAY = Exercise(
+    "6a",
+    "A third way to take a head away",
+    kind="Read",
+    difficulty=2,
+    points=2,
+    measure=_third_way,
+    mistakes={f"you expected {{said!r}}, but {_COSTS}{shows}": _missed(where) for where, shows in _SHOWS.items()},
+    praise={
+        _COSTS + ". In this model zeros and the mean cost about the same for this head, so the third way cannot tell "
+        "the two explanations apart, and every prediction passes.": lambda facts: not facts.apart,
+        **{_COSTS + shows: _near(where) for where, shows in _SHOWS.items()},
+    },
+)
+
+
+# 6b: take one head's output away. Answers: head, and new (d_head,) or (batch, position, d_head) -> a hook for
+# "blocks.L.attn.hook_z".
+
+
+class HookExercise(Exercise):
+    """An exercise whose answer makes a hook. The reference and the mistakes make hooks too.
+
+    Inputs are what the answer takes, and then the tensor that the hook gets. What the hook returns is compared.
+    """
+
+    def __call__(self, answer, *, bridge, tokens):
+        require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
+        made = {message: _applied(mistake) for message, mistake in self.mistakes.items()}
+        on_tensors = replace(self, reference=_applied(self.reference), mistakes=made)
+        kept = []
+
+        def tried(head, new, values):
+            given = values.clone()
+            found = _run(answer(head, new), given)
+            kept.append(torch.equal(given, values))
+            return found
+
+        praise = Exercise.__call__(on_tensors, tried, bridge=bridge, tokens=tokens)
+        require(all(kept), CHANGED_IN_PLACE)
+        _agrees_with_patch_heads(answer, bridge, tokens)
+        return praise
+
+
+def _applied(maker):
+    return lambda head, new, values: maker(head, new)(values.clone(), hook=None)
+
+
+def _run(hook, given, point=None):
+    """What a student's hook returns, which may also have changed what was given; Wrong when it returns no tensor."""
     require(
-        abs(zero - mean) > 0.05,
-        f"on this model there is nothing to tell apart: {told}. Zeros and mean agree for every head above layer 0.",
+        callable(hook),
+        f"your function returned {shown(hook)}. It should return a hook, which is a function of (z, hook). Define the "
+        "hook inside your function, and return its name.",
     )
-    place = (third - mean) / (zero - mean)  # 0 at the mean, 1 at zero
-    right = "mean" if place < 0.25 else "zero" if place > 0.75 else "between"
-    why = {
-        "mean": "Every sequence's values, and so their mean, share what the head says always; zeros lack it. It was "
-        "the constant that was missed, not what the head says about these tokens.",
-        "zero": "Real values do as much harm as none, so zeros were not at fault: the layers above need what the head "
-        "says about these very tokens, and the mean happened to keep enough of it.",
-        "between": "Zeros were strange, but some of the harm remains with real values: part of it is what the head "
-        "says about these very tokens.",
-    }[right]
-    require(found == right, f"{told}. That is not what {found!r} foretold. {why}")
-    return f"{told}. {why}"
+    try:
+        found = hook(given, hook=point)
+    except Exception as problem:
+        raise Wrong(
+            f"your hook raised {type(problem).__name__} when given {shown(given)}: {problem}. A hook is called as "
+            "my_hook(z, hook=...)."
+        ) from problem
+    require(
+        found is not None,
+        "your hook returned nothing. Let it return the whole z, with one head replaced, because what it returns takes "
+        "the place of the old z.",
+    )
+    return found
 
 
-def mean_over_tokens(mean, bridge, batch):
-    """What a head says on average.
-
-    mean: z `(layer, head, text, position, d_head)`, mask `(text, position)`, True for tokens -> `(layer, head,
-    d_head)`: the mean over all tokens of all texts. batch: a Batch, for the model's own z.
-    """
-    generator = fresh()
-    # In the first two shapes some axes are as long as others, so that swapped axes still fit.
-    for shape, lengths in [
-        ((2, 3, 3, 5, 4), [5, 2, 3]),
-        ((3, 3, 2, 3, 6), [1, 3]),
-        ((1, 2, 1, 4, 3), [2]),
-        ((2, 1, 3, 3, 2), [3, 3, 3]),
-    ]:
-        z = torch.randn(*shape, generator=generator) + torch.randn(*shape[:4], 1, generator=generator)
-        mask = torch.arange(shape[3]) < torch.tensor(lengths)[:, None]
-        given = f"z of shape {shape} and texts of {lengths} tokens"
-        compare(mean(z, mask), _slow_mean(z, mask), _other_means(z, mask), given=given)
-    found = mean(head_z(bridge, batch).cpu(), batch.mask.cpu())
-    compare(found, mean_z(bridge, [batch]), {}, given="the model's own z", tolerance=1e-4)
-    return "every token counts once, padding does not, and the library's mean agrees."
-
-
-def _slow_mean(z, mask):
-    """The answer of 6b by its definition, one token at a time."""
-    total, count = 0, 0
-    for text in range(z.shape[2]):
-        for position in range(z.shape[3]):
-            if mask[text, position]:
-                total, count = total + z[:, :, text, position], count + 1
-    return total / count
-
-
-def _other_means(z, mask):
-    """What known mistakes in 6b give: {message: value}."""
-    right = _slow_mean(z, mask)
-    kept = z * mask[..., None]
-    of_text = kept.sum(3) / mask.sum(1)[:, None]
-    mistakes = {
-        "you averaged over padding too. z there is a number like all others, but stands for no "
-        "token: leave out positions where the mask is False.": z.mean((2, 3)),
-        "you left padding out of the sum but divided by all positions. Divide by the number of tokens.": kept.mean(
-            (2, 3)
-        ),
-        "you averaged each text first, and then the texts. So a token of a short text counts for more than one of a "
-        "long text; every token should count once.": of_text.mean(2),
-        "that is one mean a text. A head gets the same mean for all texts.": of_text,
-        "that is one mean a position. A head gets the same mean at every position.": kept.sum(2)
-        / mask.sum(0)[:, None].clamp(min=1),
-        "that is one number a head. z is a vector; keep the last axis, d_head.": right.mean(-1),
-        "you averaged over heads too. Each head is replaced by a mean of its own.": right.mean(1),
-        "you averaged over layers too. A head's mean is its own layer's.": right.mean(0),
-        "that is the sum over tokens. Divide by how many there are.": kept.sum((2, 3)),
-    }
-    if len(mask) > 1:
-        picked = z[:, :, mask.long()].flatten(2, -2).mean(2)  # rows 0 and 1 of the texts, again and again
-        mistakes[
-            "you indexed with a mask of whole numbers. That picks text 0 and text 1, again and again; a boolean mask "
-            "picks what is True."
-        ] = picked
-    return mistakes
-
-
-def share_of_many(share):
-    """The patching effect, over many pairs.
-
-    share: patched `(..., pair)`, clean `(pair,)`, corrupted `(pair,)`, all logit differences -> `(...,)`: the mean way
-    that a patch brings them from the corrupted to the clean run, over the mean way there is.
-    """
-    generator = fresh()
-    for shape in [(4, 3, 5), (6,), (3, 1), (2, 4, 4)]:
-        pairs = shape[-1]
-        corrupted = -2 - torch.rand(pairs, generator=generator)
-        clean = 3 + 2 * torch.rand(pairs, generator=generator)
-        if pairs > 1:
-            clean[-1] = corrupted[-1] + 0.01  # a pair that tells its two answers hardly apart
-        if pairs > 3:
-            clean[0] = corrupted[0] - 1  # and one that has them the wrong way round
-        patched = corrupted + (clean - corrupted) * torch.rand(*shape, generator=generator)
-        patched = patched + 0.3 * torch.randn(*shape, generator=generator)
-        went, gap = patched - corrupted, clean - corrupted
-        right = went.mean(-1) / gap.mean()
-        mistakes = {
-            "that is the mean of each pair's share. A pair whose two runs hardly differ has a share of nearly "
-            "anything, and rules the mean. Average over pairs first, the ways and the gaps, and divide then.": (
-                went / gap
-            ).mean(-1),
-            "that is the median of each pair's share. It keeps odd pairs out, but is not what the text asks for: mean "
-            "way over mean gap.": (went / gap).median(-1).values,
-            "that is one share a pair. Average over pairs: one number for each patch.": went / gap,
-            "that is what is still missing: 0 where all is restored. Start from the corrupted run, into which was "
-            "patched.": (clean - patched).mean(-1) / gap.mean(),
-            "the sign is wrong: you have a way one way round and the gap the other. Both go from the corrupted run to "
-            "the clean one.": -right,
-            "you divided by the clean logit difference. The way does not start at 0 but at the corrupted one, so "
-            "the whole way is the difference between the two.": went.mean(-1) / clean.mean(),
-            "you divided by the corrupted logit difference. The whole way is the difference between the two "
-            "runs.": went.mean(-1) / corrupted.mean(),
-            "that is the patched logit difference over the clean one. A patch that does nothing would not get 0: it "
-            "leaves the corrupted one. Measure from there.": patched.mean(-1) / clean.mean(),
-            "you took sizes. A patch that pushes further away counts against it, so keep the signs.": (
-                went.abs().mean(-1) / gap.abs().mean()
-            ),
-            "that is the way itself, in logits. Divide by the gap between the two runs.": went.mean(-1),
-            "that is one number for all patches. Average over pairs only, the last axis.": right.mean(),
-        }
-        given = f"patched logit differences of shape {shape}, {pairs} pair{'s' if pairs > 1 else ''}"
-        compare(share(patched, clean, corrupted), right, mistakes, given=given)
-        for what, patched, wanted in [("0 for a patch that changes nothing", corrupted, 0.0), ("1 for ", clean, 1.0)]:
-            if pairs > 1:
-                what = what if wanted == 0 else "1 for one that restores everything"
-                require(same(share(patched, clean, corrupted), wanted), f"the share should be {what}.")
-    return "0 for nothing, 1 for all, and no pair rules the others."
-
-
-def at_one_position(patch, bridge, clean, corrupted, right, wrong, heads):
-    """One head, at one position.
-
-    patch: z `(layer, head, batch, position, d_head)`, layer, head, position -> a hook (values, hook) for `hook_z` of
-    the layer, values `(batch, position, head, d_head)`: it puts `z[layer, head]` in at that position, and leaves all
-    others alone, and the other heads. clean, corrupted: ids of a pair, `(1, position)`; right, wrong: ids of their
-    answers; heads: (layer, head) of those to report.
-    """
-    generator = fresh()
-    # Two axes are of one length each time: swapped axes still fit.
-    for shape, position in [((3, 3, 4, 4, 6), 1), ((2, 2, 1, 7, 3), -1), ((2, 3, 2, 5, 4), -2), ((3, 2, 2, 6, 2), 0)]:
-        z = torch.randn(*shape, generator=generator)
-        for layer, head in [(0, 1), (1, 0)]:
-            values = torch.randn(*shape[2:4], shape[1], shape[4], generator=generator)
-            hook = patch(z, layer, head, position)
+@torch.no_grad()
+def _agrees_with_patch_heads(answer, bridge, tokens):
+    """Raise Wrong unless the hooks do in a model what `patch_heads` does: with a mean, and with another run's z."""
+    tokens = tokens.to(bridge.cfg.device)
+    other, (layers, heads) = tokens.roll(1, dims=1), (bridge.cfg.n_layers, bridge.cfg.n_heads)
+    for z in (mean_z(bridge, [other]), head_z(bridge, other)):
+        for layer, head in {(0, heads - 1), (layers - 1, 0)}:
+            made = answer(head, z[layer, head])
+            own = [(f"blocks.{layer}.attn.hook_z", lambda values, hook, made=made: _run(made, values, hook))]
+            ours = patch_heads(bridge, [(layer, head)], z)
+            logits = [bridge.run_with_hooks(tokens, fwd_hooks=hooks) for hooks in (own, ours)]
             require(
-                callable(hook),
-                f"your function should give back a function: a hook, which takes (values, hook). It gave "
-                f"{shown(hook)}. Write a `def` inside, and return its name.",
+                same(*logits, 1e-4),
+                f"on random numbers your hook is right, but for {head_label(layer, head)} of the model it gives other "
+                "logits than `interventions.patch_heads`. Does it depend on more than z, `head` and `new`?",
             )
-            found, wanted = watched(hook)(values, hook=None), values.clone()
-            wanted[:, position, head] = z[layer, head][:, position]
-            mistakes = _other_patches(values, z, layer, head, position)
-            compare(found, wanted, mistakes, given=f"values of shape {tuple(values.shape)} and position {position}")
-    both = {name: head_z(bridge, tokens) for name, tokens in {"clean": clean, "corrupted": corrupted}.items()}
-
-    def difference(hooks=()):
-        with bridge.hooks(fwd_hooks=list(hooks)):
-            return logit_difference(bridge, corrupted, right, wrong)
-
-    start, end = difference(), logit_difference(bridge, clean, right, wrong)
-    told = []
-    for layer, head in heads:
-        null, at_end = (
-            [(f"blocks.{layer}.attn.hook_z", watched(patch(both[name], layer, head, -1)))]
-            for name in ("corrupted", "clean")
-        )
-        require(
-            same(difference(null), start, 1e-4),
-            f"putting z of {head_label(layer, head)} back in its own place changes the corrupted run. It must not.",
-        )
-        effects = [difference(hooks) for hooks in (patch_heads(bridge, [(layer, head)], both["clean"]), at_end)]
-        everywhere, alone = (((effect - start) / (end - start)).item() for effect in effects)
-        told.append(f"{head_label(layer, head)} {everywhere:.3f} and {alone:.3f}")
-    return (
-        "one position of every text, and its own values change nothing. Fraction of the logit difference recovered, at "
-        f"all positions and at the end alone: {'; '.join(told)}. Heads whose fraction is gone at the end did their "
-        "part elsewhere."
-    )
 
 
-def _other_patches(values, z, layer, head, position):
-    """What known mistakes in 6d give: {message: value}."""
-    new, texts = z[layer, head], slice(None)
-    elsewhere = [each for each in range(values.shape[1]) if each != position % values.shape[1]]
+def _values(generator, bridge, tokens):
+    """Small z, in some of which axes are of one length, so that swapped ones fit. The model comes after them."""
+    for batch, length, heads, d_head in [(3, 4, 4, 4), (2, 5, 3, 5), (1, 6, 2, 4)]:
+        for shape in [(d_head,), (batch, length, d_head)]:
+            new, values = (torch.randn(*each, generator=generator) for each in (shape, (batch, length, heads, d_head)))
+            yield 1, new, values
 
-    def assigned(where, what, start=values):
-        changed = start.clone()
-        changed[where] = what
-        return changed
 
-    mistakes = {
-        "you replaced all positions, as `patch_heads` does. Keep the head's own z at the others.": assigned(
-            (texts, texts, head), new
+def _putting(change):
+    """The answer whose hook gives what `change` makes of a copy of z; it takes the copy, the head, and new."""
+
+    def replace_head(head, new):
+        def hook_of_answer(z, hook):
+            return change(z.clone(), head, new)
+
+        return hook_of_answer
+
+    return replace_head
+
+
+def _at(where):
+    """The answer that assigns new to an index of z, which depends on the head."""
+
+    def change(z, head, new):
+        z[where(head)] = new
+        return z
+
+    return _putting(change)
+
+
+def _in_place(head, new):
+    def hook_of_answer(z, hook):
+        z[:, :, head] = new
+        return z
+
+    return hook_of_answer
+
+
+def _only_that_head(z, head, new):
+    changed = torch.zeros_like(z)
+    changed[:, :, head] = new
+    return changed
+
+
+def _all_heads(z, head, new):
+    z[:] = new[..., None, :]  # the mean is (1, d_head) by this, and another run's z (batch, position, 1, d_head)
+    return z
+
+
+def _added(z, head, new):
+    z[:, :, head] += new
+    return z
+
+
+ALL = slice(None)
+CHANGED_IN_PLACE = (
+    "your hook returns the right values, but it also changes the z that it is given. A cache keeps that same tensor, "
+    "so its old numbers would be lost. Work on `z.clone()`."
+)
+REPLACE_HEAD = HookExercise(
+    "6b",
+    "Take one head's output away",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_at(lambda head: (ALL, ALL, head)),
+    inputs=_values,
+    mistakes={
+        "you replaced the z of all heads. Only one head gets the new values, and all others keep theirs.": _putting(
+            _all_heads
         ),
-        "you gave back z of one head alone. A hook gets all heads of its layer, and gives all of them back.": new,
-        "you replaced all positions but the one.": assigned((texts, elsewhere, head), new[:, elsewhere]),
-        "nothing was replaced. Did you change a copy, and give back the old values?": values,
-        "all other values are zero. They should stay as they are: start from `values`.": assigned(
-            (texts, position, head), new[:, position], torch.zeros_like(values)
+        "you replaced a position and not a head. The axes of z are (batch, position, head, d_head), so the "
+        "head is the third.": _at(lambda head: (ALL, head)),
+        "you replaced a text and not a head. The axes of z are (batch, position, head, d_head), so the head is "
+        "the third.": _at(lambda head: head),
+        "you replaced one dimension of every head. The axes of z are (batch, position, head, d_head), so the head is "
+        "the third.": _at(lambda head: (..., head)),
+        "your hook returned the z of one head. A hook gets the z of all heads of its layer, and it has to return all "
+        "of them.": _putting(lambda z, head, new: _only_that_head(z, head, new)[:, :, head]),
+        "the z of all other heads became 0. They should stay as they are, so start from a copy of z.": _putting(
+            _only_that_head
         ),
-        "you replaced all heads at that position. The others keep theirs.": assigned(
-            (texts, position), z[layer, :, :, position].transpose(0, 1)
+        "your hook changed nothing. Does it change a copy, and then return the old z?": _putting(
+            lambda z, head, new: z
         ),
-        "you gave this head's z to all heads. The others keep theirs.": assigned((texts, position), new[:, [position]]),
-    }
-    if position >= 0:
-        for words, part in {"behind": slice(position, None), "before": slice(position + 1)}.items():
-            mistakes[f"you replaced that position and all {words} it. One position only."] = assigned(
-                (texts, part, head), new[:, part]
+        "you added the new values to the old ones. They should take their place.": _putting(_added),
+        CHANGED_IN_PLACE: _in_place,
+    },
+    praise="your hook replaces one head for a mean and for another run's values, it leaves the z that it is given as "
+    "it was, and in the model it gives the same logits as `interventions.patch_heads`.",
+)
+
+
+# 6c: one channel at a time. Answers: x and other (batch, position, d_model), W_Q and W_K (d_model, d_head), b_Q and b_K
+# (d_head,), in the order x, other, W_Q, b_Q, W_K, b_K -> (batch, query, key).
+
+
+def _two_streams(generator):
+    # In the first shape all axes but d_model are of one length, so that swapped axes still fit.
+    for batch, length, d_model, d_head in [(4, 4, 6, 4), (2, 7, 5, 3), (1, 3, 8, 2), (2, 1, 4, 3)]:
+        x, other = torch.randn(2, batch, length, d_model, generator=generator)
+        W_Q, W_K = torch.randn(2, d_model, d_head, generator=generator)
+        b_Q, b_K = torch.randn(2, d_head, generator=generator)
+        yield x, other, W_Q, b_Q, W_K, b_K
+
+
+def _scores(queries, keys):
+    return queries @ keys.mT / queries.shape[-1] ** 0.5
+
+
+def _with_keys(x, other, W_Q, b_Q, W_K, b_K):
+    return causal(_scores(x @ W_Q + b_Q, other @ W_K + b_K))
+
+
+def _of_scores(change):
+    """The answer that makes the pattern from the right scores in another way."""
+    return lambda x, other, W_Q, b_Q, W_K, b_K: change(_scores(x @ W_Q + b_Q, other @ W_K + b_K), W_Q)
+
+
+KEYS_CHANNEL = Exercise(
+    "6c",
+    "One channel at a time",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=_with_keys,
+    inputs=_two_streams,
+    mistakes={
+        "you made the queries from `other` and the keys from `x`. Here the keys are the channel that changes, so they "
+        "are made from `other`.": lambda x, other, *weights: _with_keys(other, x, *weights),
+        "you made both the queries and the keys from `other`. Then two channels change at once, so make the queries "
+        "from `x`.": lambda x, other, *weights: _with_keys(other, other, *weights),
+        "you made both the queries and the keys from `x`, so `other` changes nothing. Make the keys from it.": (
+            lambda x, other, *weights: _with_keys(x, x, *weights)
+        ),
+        "you left out the bias of the queries. It is added to what W_Q makes of the stream.": (
+            lambda x, other, W_Q, b_Q, W_K, b_K: _with_keys(x, other, W_Q, 0, W_K, b_K)
+        ),
+        "you exchanged the two biases. b_Q belongs to the queries, and b_K to the keys.": (
+            lambda x, other, W_Q, b_Q, W_K, b_K: _with_keys(x, other, W_Q, b_K, W_K, b_Q)
+        ),
+        "you did not divide the scores by the square root of d_head. Without this they are too large, and the pattern "
+        "is too sharp.": _of_scores(lambda scores, W: causal(scores * W.shape[1] ** 0.5)),
+        "you divided the scores by d_head. Divide by its square root.": _of_scores(
+            lambda scores, W: causal(scores / W.shape[1] ** 0.5)
+        ),
+        "you divided the scores by the square root of d_model. Queries and keys have d_head numbers, so use d_head.": (
+            _of_scores(lambda scores, W: causal(scores * (W.shape[1] / W.shape[0]) ** 0.5))
+        ),
+        "your queries look at keys after them. Set these scores to minus infinity before the softmax.": _of_scores(
+            lambda scores, W: scores.softmax(-1)
+        ),
+        "you set the weights of later keys to 0 after the softmax, so the rows do not add up to 1. Set the scores of "
+        "these keys to minus infinity before the softmax.": _of_scores(lambda scores, W: scores.softmax(-1).tril()),
+        "you set the scores of later keys to 0. The softmax still gives weight to a score of 0, so use minus "
+        "infinity.": _of_scores(lambda scores, W: scores.tril().softmax(-1)),
+        "you hid the query's own token too, so the first query has no key left. Hide only the keys after it: "
+        "`triu(1)`.": _of_scores(lambda scores, W: causal(scores, 0)),
+        "you took the softmax over queries, so the columns add up to 1. Every query spreads its attention over its "
+        "keys, so take it over the last axis.": _of_scores(
+            lambda scores, W: scores.masked_fill(after(scores), -torch.inf).softmax(-2)
+        ),
+        "your rows are keys and your columns are queries. Exchange them: (batch, query, key).": _of_scores(
+            lambda scores, W: causal(scores).mT
+        ),
+        "you returned the scores. The pattern is what the softmax makes of them.": _of_scores(lambda scores, W: scores),
+    },
+    praise="your pattern is right whatever the two streams are. The bias of the keys changes nothing in it, because it "
+    "adds the same number to all scores of a query.",
+)
+
+
+# 6d: nats saturate, log-odds do not. Answers: logits (..., vocabulary) and ids (...) -> (...).
+
+
+def _sure_and_unsure(generator):
+    """Ordinary logits, and then logits of tokens whose probability a computer rounds to 1."""
+    for shape, size in [((6,), 7), ((), 5), ((2, 3), 11)]:
+        token = torch.randint(size, shape, generator=generator)
+        # 64-bit, so that what goes through the probability is right here, and is named at the sure tokens.
+        yield 1.5 * torch.randn(*shape, size, generator=generator, dtype=torch.double), token
+    for shape in [(4,), (2, 3)]:
+        logits, token = torch.randn(*shape, 9, generator=generator), torch.randint(9, shape, generator=generator)
+        ahead = 40 + 10 * torch.rand(*shape, 1, generator=generator)
+        yield logits.scatter(-1, token[..., None], logits.amax(-1, keepdim=True) + ahead), token
+
+
+def _own(logits, token):
+    return logits.gather(-1, token[..., None])[..., 0]
+
+
+def _others(logits, token):
+    """The other logits, with minus infinity in the token's place."""
+    return logits.scatter(-1, token[..., None], -torch.inf)
+
+
+def _exact_log_odds(logits, token):
+    return _own(logits.double(), token) - _others(logits.double(), token).logsumexp(-1)
+
+
+def _probability(logits, token):
+    return _own(logits.softmax(-1), token)
+
+
+LOG_ODDS = Exercise(
+    "6d",
+    "Nats saturate, log-odds do not",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=_exact_log_odds,
+    inputs=_sure_and_unsure,
+    mistakes={
+        "your answer goes through the probability. The computer rounds a probability so near to 1 to exactly 1, so "
+        "1 - p is 0 and the log-odds are infinite. Stay with logits: take the token's own logit, and subtract the "
+        "logsumexp of all other logits.": lambda logits, token: _probability(logits, token).logit(),
+        "your answer is log p, which is minus the loss. It cannot rise above 0, however sure the model is. Leave the "
+        "token itself out of the logsumexp.": lambda logits, token: _own(logits.log_softmax(-1), token),
+        "your answer is the loss. It is never below 0, and the surer the model is, the nearer it comes to 0. Compare "
+        "the token's logit with the logsumexp of all others.": lambda logits, token: (
+            -_own(logits.log_softmax(-1), token)
+        ),
+        "your answer is the logit itself. A single logit says nothing, because the same number can be added to all "
+        "logits without a change in p. Subtract the logsumexp of all others.": _own,
+        "you subtracted the largest of the other logits. All other tokens have a share of 1 - p, so subtract the "
+        "logsumexp of all of them.": lambda logits, token: _own(logits, token) - _others(logits, token).amax(-1),
+        "you subtracted the mean of the other logits. Probabilities add up, and logits do not, so subtract their "
+        "logsumexp.": lambda logits, token: (
+            _own(logits, token) - (logits.sum(-1) - _own(logits, token)) / (logits.shape[-1] - 1)
+        ),
+        "your sign is wrong: your answer is log of (1 - p) / p. It should be higher when p is higher.": (
+            lambda logits, token: -_exact_log_odds(logits, token)
+        ),
+        "you returned the odds, p / (1 - p). Take their logarithm.": lambda logits, token: _exact_log_odds(
+            logits, token
+        ).exp(),
+        "you returned the probability. The answer is log of p / (1 - p).": _probability,
+        "you returned a number for every token of the vocabulary. Return one for the token that is given.": (
+            lambda logits, token: torch.stack(
+                [_exact_log_odds(logits, torch.full_like(token, each)) for each in range(logits.shape[-1])], -1
             )
-    if -len(values) <= position < len(values):
-        mistakes[
-            "you replaced a whole text. The axes are (batch, position, head, d_head): positions are the second."
-        ] = assigned((position, texts, head), new[position])
-    if head < len(z) and layer < z.shape[1]:
-        mistakes["you took `z[head, layer]`. The layer comes first."] = assigned(
-            (texts, position, head), z[head, layer][:, position]
-        )
-    return mistakes
+        ),
+    },
+    praise="your log-odds are right for tokens that the model hardly expects, and also for tokens whose probability "
+    "the computer rounds to 1. There the loss is rounded to 0, but the log-odds still change.",
+)
 
 
-def composition_of_keys(composition, bridge, reader, writers):
-    """Keys that read what another head wrote.
-
-    composition: W_V, W_Q, W_K `(..., d_model, d_head)` and W_O `(..., d_head, d_model)`, in the order W_V, W_O of the
-    writer, W_Q, W_K of the reader -> `(...,)`: the size of W_V W_O W_K W_Q^T over those of W_V W_O and W_K W_Q^T.
-    reader: (layer, head); writers: a list of such heads of earlier layers.
-    """
-    from transformer_lens.utilities.matrix import composition_scores
-
-    generator = fresh()
-    for shape, d_model, d_head in [((3,), 9, 2), ((2, 4), 7, 3), ((), 6, 2), ((2, 2), 5, 5)]:
-        W_V, W_Q, W_K = torch.randn(3, *shape, d_model, d_head, generator=generator)
-        W_O = torch.randn(*shape, d_head, d_model, generator=generator)
-        # Mostly a writer that the keys read, so that keys and queries differ.
-        W_O = W_O + 2 * W_K.mT
-        given = f"matrices of {d_model} dimensions, heads of {d_head}, leading axes {shape}"
-        found = composition(W_V, W_O, W_Q, W_K)
-        compare(found, _slow_composition(W_V, W_O, W_Q, W_K), _other_compositions(W_V, W_O, W_Q, W_K), given=given)
-    ov, qk = bridge.OV, bridge.QK  # their factors repeat keys and values that several heads share
-    for writer in writers:
-        if writer[0] >= reader[0]:
-            continue  # in a model of one layer nothing is written before
-        found = composition(ov.A[writer], ov.B[writer], qk.A[reader], qk.B[reader].mT)
-        given = f"heads {head_label(*writer)} and {head_label(*reader)}"
-        # Not all_composition_scores: for the 270 heads of SmolLM2 that takes 20 GB.
-        compare(found, composition_scores(ov[writer], qk[reader].T), {}, given=given, tolerance=1e-4)
-    return (
-        f"for random heads, and for {head_label(*reader)} of the model, where it agrees with "
-        "TransformerLens's `composition_scores`."
-    )
+# 6e: attribution patching. Answers: the gradient of a metric, clean and corrupted z, all (layer, head, batch, position,
+# d_head) -> (layer, head).
 
 
-def _slow_composition(W_V, W_O, W_Q, W_K):
-    """The answer of 6e by its definition: all products made, in 64-bit, sizes as roots of sums of squares."""
-    W_V, W_O, W_Q, W_K = (each.double() for each in (W_V, W_O, W_Q, W_K))
-    writes, reads = W_V @ W_O, W_K @ W_Q.mT
-    return _size(writes @ reads) / (_size(writes) * _size(reads))
+def _runs(generator):
+    # In the first shape all axes are of one length.
+    for shape in [(3, 3, 3, 3, 3), (2, 4, 3, 5, 2), (1, 2, 1, 4, 3)]:
+        yield tuple(torch.randn(3, *shape, generator=generator))
 
 
-def _size(matrix):
-    return matrix.square().sum((-2, -1)).sqrt()
+def _estimate(gradient, clean, corrupted):
+    return (gradient * (clean - corrupted)).sum((-2, -1)).mean(-1)
 
 
-def _other_compositions(W_V, W_O, W_Q, W_K):
-    """What known mistakes in 6e give: {message: value}."""
-    W_V, W_O, W_Q, W_K = (each.double() for each in (W_V, W_O, W_Q, W_K))
-    writes, reads = W_V @ W_O, W_K @ W_Q.mT
-    sizes, product = _size(writes) * _size(reads), writes @ reads
+ATTRIBUTION_PATCHING = Exercise(
+    "6e",
+    "Attribution patching",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=_estimate,
+    inputs=_runs,
+    mistakes={
+        "your sign is wrong. The patch goes from the corrupted to the clean z, so the change is clean - corrupted.": (
+            lambda gradient, clean, corrupted: _estimate(gradient, corrupted, clean)
+        ),
+        "you took absolute values of the estimates. A patch may lower the metric, and then the estimate is negative.": (
+            lambda *given: _estimate(*given).abs()
+        ),
+        "you took absolute values before you added up. Parts of a change may cancel, as they do in the model, so keep "
+        "their signs.": lambda gradient, clean, corrupted: _estimate(
+            gradient.abs(), clean.maximum(corrupted), clean.minimum(corrupted)
+        ),
+        "you multiplied the gradient by the clean z. A patch changes z by clean - corrupted, so multiply by this.": (
+            lambda gradient, clean, corrupted: _estimate(gradient, clean, 0)
+        ),
+        "you multiplied the gradient by the corrupted z. A patch changes z by clean - corrupted, so multiply by "
+        "this.": lambda gradient, clean, corrupted: _estimate(gradient, corrupted, 0),
+        "you did not use the gradient. It says how much the metric changes with each number of z.": (
+            lambda gradient, clean, corrupted: _estimate(1, clean, corrupted)
+        ),
+        "you added up over texts. The metric's change is wanted for one text on average, so take the mean over the "
+        "batch.": lambda gradient, clean, corrupted: _estimate(gradient, clean, corrupted) * clean.shape[2],
+        "you kept the texts apart. Average over them, so that every head has one number.": (
+            lambda gradient, clean, corrupted: (gradient * (clean - corrupted)).sum((-2, -1))
+        ),
+        "you kept the positions apart. Add up over them, so that every head has one number.": (
+            lambda gradient, clean, corrupted: (gradient * (clean - corrupted)).sum(-1).mean(-2)
+        ),
+        "you averaged over positions. The patch replaces z at all of them at once, so their changes add up.": (
+            lambda gradient, clean, corrupted: _estimate(gradient, clean, corrupted) / clean.shape[3]
+        ),
+        "you averaged over texts, positions and dimensions. Only texts are averaged: the patch replaces all positions "
+        "and dimensions at once, so their changes add up.": lambda gradient, clean, corrupted: (
+            gradient * (clean - corrupted)
+        ).mean((-3, -2, -1)),
+        "you computed a cosine. It says only whether gradient and change point the same way. How far the metric moves "
+        "depends on their lengths too, so use the plain product.": lambda gradient, clean, corrupted: cosine_similarity(
+            gradient.flatten(-2), (clean - corrupted).flatten(-2), dim=-1
+        ).mean(-1),
+    },
+    praise="your estimate is right for one text and for several. For all heads together it takes two forward passes "
+    "and one backward pass, where exact patching takes one pass for every head. It assumes that the metric is a "
+    "straight line in z, so compare it with exact patching before you trust it.",
+)
 
-    def largest(matrix):
-        return torch.linalg.matrix_norm(matrix, 2)
 
-    singles = _size(W_V) * _size(W_O) * _size(W_Q) * _size(W_K)
-    mistakes = {
-        "that is Q-composition: what was written meets W_Q. Keys read through W_K, so W_K stands next to W_O.": _size(
-            writes @ reads.mT
-        )
-        / sizes,
-        "the order is turned round: there the later head comes before the earlier one. What V takes in, O writes, and "
-        "K reads.": _size(reads @ writes) / sizes,
-        "W_V is missing. What a head writes went through V before O; both shape it.": _size(W_O @ reads)
-        / (_size(W_O) * _size(reads)),
-        "W_Q is missing. Keys only count where a query meets them: the reader's part is W_K W_Q^T.": _size(writes @ W_K)
-        / (_size(writes) * _size(W_K)),
-        "that is the size of the product alone. Large matrices have large products; divide by the sizes of the two "
-        "circuits.": _size(product),
-        "you divided by the sizes of the four matrices. The circuits, W_V W_O and W_K W_Q^T, are the two "
-        "factors.": _size(product) / singles,
-        "you took the largest singular value for the size (`torch.linalg.matrix_norm` with 2). The size here is the "
-        "root of the sum of squares.": largest(product) / (largest(writes) * largest(reads)),
-        "that is the square of the score. The size is the root of the sum of squares.": (_size(product) / sizes) ** 2,
-    }
-    if W_V.dim() > 2:
-        mistakes[
-            "that is one number for all heads: `norm()` without axes takes the size of everything at once. Take it "
-            "over the last two."
-        ] = product.norm() / (writes.norm() * reads.norm())
-    return mistakes
+# 6f: as few heads as you can. Answers: a list of (layer, head), which are kept while all others get their means.
+
+DRAWS = 4  # how often the checker draws new tokens, each time as many as the notebook has
+PASSAGES = 6  # texts on which the loss on ordinary text is measured
 
 
-def more_than_the_sum(found, bridge, tokenizer, repeated, z):
-    """More than the sum, and no stand-in.
+def _kept_alive(kept, bridge, tokenizer, repeated, z, limit, most):
+    """What the model does with these heads alone, on `repeated`, on new tokens, and on text. Losses in nats a token.
 
-    found: {"looks": (layer, head) with a high induction score, "other": one with none}, which together cost clearly
-    more of the second copy's drop in loss than the sum of what each costs alone; on `repeated`, and on new random
-    tokens. z: for `patch_heads`, what takes the place of theirs.
+    repeated: (sequence, 2 * length), as `repeated_random_tokens` gives them; z: for `patch_heads`, what takes the place
+    of all other heads' z. The loss on the second copy should be below `limit`, with at most `most` heads.
     """
     shape = (bridge.cfg.n_layers, bridge.cfg.n_heads)
-    first, second = (head_of(head, shape) for head in parts(found, ["looks", "other"]))
-    first_name, second_name = head_label(*first), head_label(*second)
-    require(first != second, f"these are one head, {first_name}. Give two.")
-    scores = survey(bridge, [repeated])["induction"]
     require(
-        scores[first] > LOOKS,
-        f'"looks" should be an induction head; the score of {first_name} is {scores[first]:.3f}, not above {LOOKS}.',
+        isinstance(kept, (list, tuple, set)),
+        f"the answer is a list of heads, such as [(0, 0), (0, 1)]; yours is {shown(kept)}.",
     )
-    require(
-        scores[second] < LOOKS_AWAY,
-        f'"other" should not look at the repetition; the induction score of {second_name} is {scores[second]:.3f}, '
-        f"above {LOOKS_AWAY}: it may well be a stand-in. Find one that cannot be.",
-    )
-    single, together = _costs(bridge, repeated, [first, second], z)
-    told = (
-        f"alone {first_name} costs {single[0]:.3f} and {second_name} {single[1]:.3f}, the sum is {sum(single):.3f}; "
-        f"together they cost {together:.3f} nats of the drop in loss"
-    )
-    require(together > sum(single), f"{told}: less than the sum. Like links of a chain, one is spared by the other.")
-    require(
-        together > MORE * sum(single) and together > sum(single) + NATS,
-        f"{told}. That is more, but not clearly; look for a third more than the sum, and half a nat or more beyond it.",
-    )
-    length = repeated.shape[1] // 2
-    seed = int(torch.randint(2**31, (), generator=fresh()))
-    again = repeated_random_tokens(tokenizer, length, sequences=len(repeated), seed=seed)
-    single, both = _costs(bridge, again, [first, second], z)
-    require(both > MORE_AGAIN * sum(single), f"{told}; but not on other random tokens. That may have been luck.")
-    return (
-        f"{told}; and so on other random tokens. {second_name} does not look where {first_name} looks, so more "
-        "than the sum is no proof of a stand-in. What else would make the second blow worse than the first?"
-    )
+    named = [head_of(head, shape) for head in kept]
+    for head in named:
+        require(named.count(head) == 1, f"{head_label(*head)} stands in your list twice. Name every head once.")
+    others = [(layer, head) for layer in range(shape[0]) for head in range(shape[1]) if (layer, head) not in named]
+    length, generator = repeated.shape[1] // 2, fresh()
+    seeds = torch.randint(2**31, (DRAWS,), generator=generator).tolist()
+    drawn = [repeated_random_tokens(tokenizer, length, sequences=len(repeated), seed=seed) for seed in seeds]
+    texts = token_batches(tokenizer, passages()[:PASSAGES], context=context_length(bridge), cut=True)
+    facts = SimpleNamespace(count=len(named), heads=len(named) + len(others), limit=limit, most=most)
+    _, facts.own = _copies(bridge, repeated)
+    facts.own_text = _on_text(bridge, texts)
+    with bridge.hooks(fwd_hooks=patch_heads(bridge, others, z)):
+        facts.first, facts.second = _copies(bridge, repeated)
+        facts.again = sum(_copies(bridge, tokens)[1] for tokens in drawn) / DRAWS
+        facts.text = _on_text(bridge, texts)
+    return facts
 
 
-def _costs(bridge, tokens, heads, z):
-    """What is lost of the second copy's drop in loss without each head alone, a list, and without all of them."""
-    whole = second_copy_drop(bridge, tokens).mean().item()
-
-    def cost(heads):
-        with bridge.hooks(fwd_hooks=patch_heads(bridge, heads, z)):
-            return whole - second_copy_drop(bridge, tokens).mean().item()
-
-    return [cost([head]) for head in heads], cost(heads)
+def _copies(bridge, tokens):
+    """The mean loss on the first copy and on the second."""
+    return [losses.mean().item() for losses in copy_losses(bridge, tokens)]
 
 
-def another_behaviour(traced, bridge, tokenizer, known):
-    """Another behaviour, with its control.
+def _on_text(bridge, batches):
+    return torch.cat([text_loss(bridge, batch) for batch in batches]).mean().item()
 
-    traced: {"clean", "corrupted", "control": texts; "right", "wrong": the words they ask for; "head": (layer, head)
-    above layer 0 whose clean z brings the corrupted run furthest back; "share": how far, as a fraction of the logit
-    difference; "control_share": how far the same head's z of the control brings it}. known: texts that are taken.
-    """
-    wanted = ["clean", "corrupted", "control", "right", "wrong", "head", "share", "control_share"]
-    *_, head, said_share, said_control = parts(traced, wanted)
-    tokens, right, wrong = _checked_texts(traced, bridge, tokenizer, known)
-    ends = {name: logit_difference(bridge, ids, right, wrong).item() for name, ids in tokens.items()}
-    asked = ", ".join(f"{name} {difference:.3f}" for name, difference in ends.items())
-    require(
-        ends["clean"] > SURE and ends["corrupted"] < -SURE,
-        f"the logit differences are {asked}. The model should prefer the right word by {SURE} logit or more on the "
-        "clean text, and the wrong one on the corrupted text: what it does not do cannot be traced.",
+
+_KEPT = (
+    "with the heads that you kept ({count}), the loss is {first:.3f} nats on the first copy and {second:.3f} on the "
+    "second"
+)
+FEW_HEADS = Exercise(
+    "6f",
+    "As few heads as you can",
+    kind="Investigate",
+    difficulty=4,
+    points=4,
+    measure=_kept_alive,
+    mistakes={
+        "with all of its heads, this model has a loss of {own:.3f} nats on the second copy, which is not below "
+        "{limit}. So no set of heads can be found here. Take a model that uses the repetition.": lambda facts: (
+            facts.own >= facts.limit
+        ),
+        _KEPT + ". But you may keep {most} at most. Which of them can go with the least harm to the second copy?": (
+            lambda facts: facts.count > facts.most
+        ),
+        _KEPT
+        + ", so these heads do not use the repetition at all. The second copy should be below {limit}. Some heads "
+        "look at what followed an earlier occurrence. Which ones are they, and which heads feed their queries, keys "
+        "and values?": lambda facts: facts.second >= max(facts.limit, facts.first - 1),
+        _KEPT + ", so they use the repetition, but the second copy should be below {limit}. Heads that cost little "
+        "when one of them is removed may cost much when all of them are. Which head lowers the loss most when you add "
+        "it?": lambda facts: facts.second >= facts.limit,
+        _KEPT + ". But on other random tokens the second copy has {again:.3f}, which is not below {limit}. Your set "
+        "fits these very tokens too closely. Keep one more head, so that there is room below the "
+        "limit.": lambda facts: facts.again >= facts.limit,
+    },
+    # Without {again}, which depends on the tokens drawn: notebooks store what a pass prints.
+    praise="with {count} of {heads} heads, the loss is {first:.3f} nats on the first copy, {second:.3f} on the second, "
+    "and {text:.3f} on ordinary text. With all heads, the second copy has {own:.3f} and the text {own_text:.3f}. On "
+    "other random tokens the second copy is below {limit} too. So these heads are enough for the repetition, while the "
+    "others give their means. Enough is not the same as needed, because another set may be enough too.",
+)
+
+
+# 6g: another behaviour, with its control. Answers: {"clean", "corrupted", "control": texts; "right", "wrong": the words
+# that clean and corrupted ask for; "head": (layer, head) above layer 0 whose clean z brings the corrupted run furthest
+# back; "share": how far, as a fraction of the logit difference; "control_share": how far the same head's z of the
+# control brings it}.
+
+SURE = 1  # logits by which each text of a pair must prefer its own answer
+CARRIES = 0.2  # a normalised patching effect that is worth tracing
+ROUNDED = 2e-3  # numbers may have been read from three decimals
+TEXTS = ["clean", "corrupted", "control"]
+
+
+def _traced(traced, bridge, tokenizer, known):
+    """The experiment measured again. known: the notebook's own texts, which are taken."""
+    *texts, right, wrong, head, share, control_share = parts(
+        traced, [*TEXTS, "right", "wrong", "head", "share", "control_share"]
     )
-    require(
-        ends["control"] < 0,
-        f"the logit differences are {asked}. The control should ask for what the corrupted text asks for, "
-        f"{traced['wrong']!r}: it is there to change something else.",
-    )
-    layers, heads = bridge.cfg.n_layers, bridge.cfg.n_heads
-    head = head_of(head, (layers, heads))
-    name = head_label(*head)
-    require(head[0] > 0, f"{name} stands in layer 0, where the word itself is read. Take one of a later layer.")
+    shape = (bridge.cfg.n_layers, bridge.cfg.n_heads)
+    layer, head = head_of(head, shape)
+    said = {
+        name: as_tensor(number, f"`{name}`")
+        for name, number in {"share": share, "control_share": control_share}.items()
+    }
+    for name, number in said.items():
+        require(number.numel() == 1, f"`{name}` should be one number; it is {shown(number)}.")
+    tokens, right_id, wrong_id = _checked_texts(texts, (right, wrong), bridge, tokenizer, known)
+    ends = {name: logit_difference(bridge, ids, right_id, wrong_id)[0] for name, ids in tokens.items()}
     gap = ends["clean"] - ends["corrupted"]
 
     def recovered(source, heads):
-        """Fraction of the logit difference recovered by every head, with its z of one of the texts."""
-        z = head_z(bridge, tokens[source])
-        patched = sweep_heads(
-            bridge, lambda bridge: logit_difference(bridge, tokens["corrupted"], right, wrong)[0], z, heads
-        )
+        """The fraction of the logit difference that every head recovers, with its z of one of the texts."""
+
+        def difference(bridge):
+            return logit_difference(bridge, tokens["corrupted"], right_id, wrong_id)[0]
+
+        patched = sweep_heads(bridge, difference, head_z(bridge, tokens[source]), heads)
         return (patched - ends["corrupted"]) / gap
 
-    shares = recovered("clean", [(layer, number) for layer in range(1, layers) for number in range(heads)])
-    best = shares.nan_to_num(-torch.inf).max().item()
-    share, control = shares[head], recovered("control", [head])[head]
-    compare(
-        said_share,
-        share,
-        {
-            "`share` is what is still missing. Count from the corrupted run.": 1 - share,
-            "`share` is in logits. Divide by the whole way, from the corrupted logit difference to the clean "
-            "one.": share * gap,
-            "`share` has the clean logit difference below the line. The way starts at the corrupted one.": share
-            * gap
-            / ends["clean"],
-            "`share` and `control_share` have changed places.": control,
-        },
-        given="`share`",
-        tolerance=ROUNDED,
+    later = [(number, each) for number in range(1, shape[0]) for each in range(shape[1])]
+    shares = recovered("clean", [*later, *([] if layer else [(layer, head)])])
+    facts = SimpleNamespace(
+        **ends,
+        layer=layer,
+        head=head_label(layer, head),
+        wrong=wrong,
+        said={name: number.item() for name, number in said.items()},
+        best=max((shares[each] for each in later), default=torch.tensor(torch.nan)),
+        share=shares[layer, head],
+        control_share=recovered("control", [(layer, head)])[layer, head],
     )
-    require(
-        share > best - ROUNDED,
-        f"{name} recovers {share:.3f} of the logit difference; another head above layer 0 recovers {best:.3f}. Take "
-        "the one that recovers most.",
-    )
-    require(
-        share > CARRIES,
-        f"the best head recovers {share:.3f}, which is under {CARRIES}. Try another pair.",
-    )
-    compare(
-        said_control,
-        control,
-        {
-            "`control_share` is in logits. Divide by the same whole way.": control * gap,
-            "`control_share` is the logit difference of the control text itself. Patch the *head* from the control "
-            "into the corrupted run.": (ends["control"] - ends["corrupted"]) / gap,
-        },
-        given="`control_share`",
-        tolerance=ROUNDED,
-    )
-    require(
-        control.abs() < share / 3,
-        f"the control recovers {control:.3f} of the logit difference, the clean text {share:.3f}. So near to it, "
-        "either the head carries more than this behaviour, or the control changes what matters.",
-    )
-    return (
-        f"logit differences {asked}; {name} recovers {share:.3f} from the clean text and {control:.3f} from the "
-        "control. Now write what that shows, and what it does not."
-    )
+    facts.missing, facts.in_logits = 1 - facts.share, facts.share * gap
+    facts.over_clean, facts.control_in_logits = facts.in_logits / facts.clean, facts.control_share * gap
+    facts.of_control_text = (facts.control - facts.corrupted) / gap
+    return facts
 
 
-def _checked_texts(traced, bridge, tokenizer, known):
+def _checked_texts(texts, words, bridge, tokenizer, known):
     """({name: ids} of clean, corrupted and control, id of right, id of wrong); Wrong when they make no experiment."""
-    for name in ("clean", "corrupted", "control", "right", "wrong"):
-        require(isinstance(traced[name], str), f"{name!r} should be a string; it is {shown(traced[name])}.")
+    for name, text in zip([*TEXTS, "right", "wrong"], [*texts, *words]):
+        require(isinstance(text, str), f"{name!r} should be a text in quotes; it is {shown(text)}.")
+    first, second, third = texts
     try:
-        encode(tokenizer, traced["clean"], context=context_length(bridge))
-        clean, corrupted = encode_pair(tokenizer, traced["clean"], traced["corrupted"])
-        _, control = encode_pair(tokenizer, traced["corrupted"], traced["control"])
-        words = {name: encode(tokenizer, traced[name])[0] for name in ("right", "wrong")}
+        encode(tokenizer, first, context=context_length(bridge))
+        clean, corrupted = encode_pair(tokenizer, first, second)
+        _, control = encode_pair(tokenizer, second, third)
+        ids = [encode(tokenizer, word)[0] for word in words]
     except TextError as problem:
-        raise Wrong(str(problem)) from problem
-    for name, ids in words.items():
+        raise Wrong(f"these texts cannot be compared: {problem}") from problem
+    for name, word, each in zip(["right", "wrong"], words, ids):
         require(
-            len(ids) == 1,
-            f"the {name} word {traced[name]!r} is {len(ids)} tokens; the logit difference compares single ones. Words "
-            "inside a text begin with a space.",
+            len(each) == 1,
+            f"the {name} word {word!r} is {len(each)} tokens, but a logit difference compares single tokens. A word "
+            "inside a text begins with a space.",
         )
-    right, wrong = (ids[0].item() for ids in words.values())
+    right, wrong = (each[0].item() for each in ids)
     require(right != wrong, "the right and the wrong word are the same.")
-    require(
-        not {traced["clean"], traced["corrupted"]} & set(known),
-        "that is the notebook's own pair. Trace another behaviour.",
-    )
+    require(not {first, second} & set(known), "this is the notebook's own pair of texts. Trace another behaviour.")
     require(
         right not in clean and wrong not in corrupted,
-        "the answer stands in the text already, so that copying it would do: that is the behaviour of 6.5. Trace "
-        "another one.",
+        "the answer stands in the text already, so the model could copy it. The notebook has traced copying, so trace "
+        "something else.",
     )
-    changed, other = clean != corrupted, control != corrupted
     require(
-        not (changed & other).any(),
-        "the control changes a word that the clean text changes too. Leave that word as in the corrupted text, and "
-        "change another.",
+        not ((clean != corrupted) & (control != corrupted)).any(),
+        "the control changes a word that the clean text changes too. Leave that word as it is in the corrupted text, "
+        "and change another one.",
     )
     return {"clean": clean, "corrupted": corrupted, "control": control}, right, wrong
 
 
-CHECKERS = [
-    a_third_way,
-    mean_over_tokens,
-    share_of_many,
-    at_one_position,
-    composition_of_keys,
-    more_than_the_sum,
-    another_behaviour,
-]
+_ASKED = "the logit differences are {clean:.3f} (clean), {corrupted:.3f} (corrupted) and {control:.3f} (control)"
+TRACED = Exercise(
+    "6g",
+    "Another behaviour, with its control",
+    kind="Project",
+    difficulty=5,
+    points=5,
+    measure=_traced,
+    mistakes={
+        _ASKED + f". The model should prefer the right word by more than {SURE} logit in the clean text, and the wrong "
+        "word in the corrupted text. A behaviour that the model does not have cannot be traced.": lambda facts: (
+            not (facts.clean > SURE and facts.corrupted < -SURE)
+        ),
+        _ASKED + ". The control should ask for {wrong!r}, as the corrupted text does, because only something else is "
+        "meant to change.": lambda facts: facts.control >= 0,
+        "{head} stands in layer 0, where the heads help to build the vector of the word itself. Take a head of a later "
+        "layer.": lambda facts: facts.layer == 0,
+        "your `share` is what is still missing. Start from the corrupted run, into which the head was patched.": gives(
+            "share", "missing", ROUNDED
+        ),
+        "your `share` is in logits. Divide it by the whole way, from the corrupted logit difference to the clean "
+        "one.": gives("share", "in_logits", ROUNDED),
+        "you divided `share` by the clean logit difference. The way starts at the corrupted one, so divide by the "
+        "difference between the two.": gives("share", "over_clean", ROUNDED),
+        "your `share` was measured with the control. Patch the head from the clean text.": gives(
+            "share", "control_share", ROUNDED
+        ),
+        "for `share` your answer is {said[share]:.3f} where it should be {share:.3f}.": off("share", ROUNDED),
+        "{head} recovers {share:.3f} of the logit difference, but another head above layer 0 recovers {best:.3f}. Take "
+        "the head that recovers most.": lambda facts: facts.share < facts.best - ROUNDED,
+        "{head} recovers most of all heads above layer 0, but that is {share:.3f} of the logit difference, and "
+        f"{CARRIES} is needed. Try other texts.": lambda facts: facts.share <= CARRIES,
+        "your `control_share` is in logits. Divide it by the same whole way as `share`.": gives(
+            "control_share", "control_in_logits", ROUNDED
+        ),
+        "your `control_share` is made from the logit difference of the control text itself. Patch the head from the "
+        "control into the corrupted run.": gives("control_share", "of_control_text", ROUNDED),
+        "for `control_share` your answer is {said[control_share]:.3f} where it should be {control_share:.3f}.": off(
+            "control_share", ROUNDED
+        ),
+        "{head} recovers {share:.3f} with the clean text and {control_share:.3f} with the control, which should be "
+        "less than a third of that. Either the head carries more than this behaviour, or the control changes a word "
+        "that matters for it.": lambda facts: abs(facts.control_share) >= facts.share / 3,
+    },
+    praise=_ASKED
+    + ". {head} recovers {share:.3f} of the way from the corrupted to the clean one when it gets its clean "
+    "values, and {control_share:.3f} with those of the control. Now write what this shows, and what it does not show.",
+)
+
+EXERCISES = [THIRD_WAY, REPLACE_HEAD, KEYS_CHANNEL, LOG_ODDS, ATTRIBUTION_PATCHING, FEW_HEADS, TRACED]

@@ -175,8 +175,17 @@ def _seed():
 
 def random_pattern(*shape, generator):
     """A random causal attention pattern, `(..., query, key)`: rows sum to 1, nothing above the diagonal."""
-    scores = torch.randn(*shape, generator=generator) * 2
-    return scores.masked_fill(torch.ones(shape[-2:]).triu(1).bool(), -torch.inf).softmax(-1)
+    return causal(torch.randn(*shape, generator=generator) * 2)
+
+
+def causal(scores, by=1):
+    """The attention pattern of scores `(..., query, key)`, in which keys `by` or more after the query are hidden."""
+    return scores.masked_fill(after(scores, by), -torch.inf).softmax(-1)
+
+
+def after(scores, by=1):
+    """Which keys come `by` or more positions after the query, in the shape of the scores."""
+    return torch.ones_like(scores).triu(by).bool()
 
 
 def as_tensor(found, what="your answer"):
@@ -220,6 +229,16 @@ def choose(answer, options):
     listed = ", ".join(repr(each) for each in options)
     require(found in options, f"the options are {listed}; got {shown(answer)}.")
     return found
+
+
+def off(number, rounded):
+    """A condition on facts: a number of the answer, `facts.said[number]`, is not the fact of that name. NaN is off."""
+    return lambda facts: not abs(facts.said[number] - getattr(facts, number)) <= rounded
+
+
+def gives(number, wrong, rounded):
+    """A condition on facts: such a number is off, and it is the fact called `wrong`."""
+    return lambda facts: off(number, rounded)(facts) and abs(facts.said[number] - getattr(facts, wrong)) <= rounded
 
 
 def compare(found, right, mistakes, *, given, tolerance=1e-5):

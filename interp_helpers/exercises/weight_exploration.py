@@ -1,407 +1,495 @@
-"""Checkers of notebook 05: tables, blocks and circuits, read off the disk."""
+"""Exercises of notebook 05: ranks read off the weights, products of factors, a fair p-value, and heads in disguise."""
+
+from types import SimpleNamespace
 
 import torch
 
 from .. import weights
-from ..errors import ModelError
 from ..hooks import layout
-from .judging import Wrong, as_tensor, choose, compare, fresh, require, same
+from .judging import Exercise, as_tensor, choose, fresh, parts, require, same
 
-MOST_VARIANCE = 10  # how many dimensions of a layer count as those with large rows, in 5d
-
-
-def what_a_checkpoint_weighs(footprint, model=None):
-    """What a checkpoint weighs.
-
-    footprint: {name: tensor} -> bytes, tied tensors counted once. model: the model in use; its state dict is weighed
-    as well.
-    """
-    generator = fresh()
-    words, width = (int(each) for each in torch.randint(5, 12, (2,), generator=generator))
-    table = torch.randn(words + 12, width, generator=generator)
-    bias = torch.zeros(width)
-    plain = {"words": table, "mlp": torch.randn(words + 12, width, generator=generator), "bias": bias}
-    mixed = plain | {
-        "norm": torch.zeros(width),
-        "half": torch.randn(4, width, generator=generator).half(),
-        "small": torch.ones(3, width, dtype=torch.int8),
-    }
-    examples = {
-        "tensors of several types, the table of words under two names": mixed | {"unembedding": table.detach()},
-        "tensors of several types, the table's transpose as another name": mixed | {"unembedding": table.detach().T},
-        "tensors of which none is tied": mixed,
-    }
-    for given, tensors in examples.items():
-        compare(footprint(tensors), _bytes(tensors.values()), _footprint_mistakes(tensors), given=given)
-    if model is None or any(each.is_meta for each in model.parameters()):
-        return "tied tables once, each type by its own size."
-    state = model.state_dict()
-    wanted = _bytes(state.values())
-    twice = {"in the model's state dict you count a tied table twice.": sum(map(_size, state.values()))}
-    compare(footprint(state), wanted, twice, given="the model's state dict")
-    listed = sum(map(_size, state.values()))
-    tied = (
-        f"with every name counted they would seem to take {listed / 2**20:.3f}" if listed > wanted else "none is tied"
-    )
-    return f"the model's tensors take {wanted / 2**20:.3f} MiB; {tied}."
+# 5a and 5c: for each token, the share of the other tokens that get more than the token itself. Ranks are judged on a
+# table (token, token) whose diagonal holds what each token gets itself.
 
 
-def _size(tensor):
-    return tensor.numel() * tensor.element_size()
+def _share_above(table):
+    """(token,), cell by cell."""
+    others = len(table) - 1
+    return torch.tensor([sum((value > row[token]).item() for value in row) / others for token, row in enumerate(table)])
 
 
-def _bytes(tensors):
-    """By a slow loop: a tensor is left out when an earlier one begins at the same place."""
-    seen, total = [], 0
-    for tensor in tensors:
-        if tensor.data_ptr() not in seen:
-            total += _size(tensor)
-        seen.append(tensor.data_ptr())
-    return total
+def _places(table):
+    """For each token, the place at which it stands when its row is sorted, where equal numbers get different places."""
+    return table.argsort(dim=1, descending=True, stable=True).argsort(dim=1).diagonal()
 
 
-def _footprint_mistakes(tensors):
-    listed = list(tensors.values())
-    once = list({each.data_ptr(): each for each in listed}.values())
-    by_value = [
-        each
-        for index, each in enumerate(listed)
-        if not any(each.shape == other.shape and each.eq(other).all() for other in listed[:index])
-    ]
-    return {
-        "you count the tied table twice where one of its names is turned round: the same memory has another shape "
-        "there.": sum(_size(each) for each in {(each.data_ptr(), each.shape): each for each in listed}.values()),
-        "you count the tied table twice. Two names stand for one piece of memory; `state_dict()` makes a new tensor "
-        "object for each name, so `is`, `id` and the name itself do not show it.": sum(map(_size, listed)),
-        "you take tensors of one shape for one tensor. Two matrices may have the same shape and nothing else in "
-        "common.": sum(_size(each) for each in {each.shape: each for each in listed}.values()),
-        "you take equal numbers for one tensor. Two biases that both are zero still take memory for both; what is tied "
-        "is *stored* once.": sum(map(_size, by_value)),
-        "you count every number as four bytes. Tensors of other types take less, or more: ask each for its "
-        "element_size().": 4 * sum(each.numel() for each in once),
-        "that is how many numbers there are. How many bytes do they take?": sum(each.numel() for each in once),
-        "you leave out tied tensors altogether: one of the two names has to count.": sum(
-            _size(each) for each in listed if sum(each.data_ptr() == other.data_ptr() for other in listed) == 1
+def _count_as_high(table):
+    """How many tokens get as much as the token itself or more; the token itself is one of them."""
+    return (table >= table.diagonal()[:, None]).sum(1)
+
+
+def _rank_mistakes(table_of, number):
+    """{message: a function that makes the mistake}, for ranks in table_of(*arguments); number: what it holds."""
+    slips = {
+        "you counted tokens. Divide the count by the number of other tokens, to make it a share.": lambda table: (
+            _share_above(table) * (len(table) - 1)
         ),
+        "you divided by the number of all tokens. Divide by the number of the others, because a token is not compared "
+        "with itself.": lambda table: _share_above(table) * (1 - 1 / len(table)),
+        f"you counted the others that get a lower {number}. Count those that get a higher one, so that 0 is the best "
+        "rank.": lambda table: _share_above(-table),
+        "you counted the token itself. It is as high as itself, so `>=` counts it; use `>`.": lambda table: (
+            _count_as_high(table) / (len(table) - 1)
+        ),
+        f"you counted an equal {number} as higher. Use `>` where you have `>=`.": lambda table: (
+            (_count_as_high(table) - 1) / (len(table) - 1)
+        ),
+        "you took a number out of `argsort` as the rank. `argsort` says which token stands at each place, and not at "
+        "which place a token stands.": lambda table: (
+            table.argsort(dim=1, descending=True, stable=True).diagonal() / (len(table) - 1)
+        ),
+        f"you sorted to get the ranks. Sorting puts one of two equal {number}s before the other, but neither of them "
+        "is higher. Compare with `>` and count.": lambda table: _places(table) / (len(table) - 1),
+        "you averaged over the tokens. Return one number for each token.": lambda table: _share_above(table).mean(),
     }
 
+    def on_its_table(slip):
+        return lambda *given: slip(table_of(*given))
 
-def which_position_is_most_alike(prediction, positions):
-    """Which position is most alike?
+    return {message: on_its_table(slip) for message, slip in slips.items()}
 
-    prediction: "next", "next but one", "far" or "none". positions: the position embedding, `(position, d_model)`; the
-    cosines are measured here, after taking away the mean over positions.
+
+def _multiples(generator, steps, *shape):
+    """Random multiples of 1 / steps from -1 to 1. For powers of two up to 1024, 64-bit floats hold sums of products of
+    four such numbers exactly, so equal ones stay equal, however an answer computes them."""
+    return torch.randint(-steps, steps + 1, shape, generator=generator).double() / steps
+
+
+# 5a: how high a word ranks itself. Answers: vectors (token, d_model), W_V (d_model, d_head), W_O (d_head, d_model) and
+# W_U (d_model, token) -> (token,).
+
+
+def _circuits(generator):
+    """Small heads. In the first, all matrices are square, so that confused ones fit. In the last, many logits are
+    equal."""
+    for tokens, d_model, d_head, steps in [(8, 8, 8, 1024), (9, 5, 3, 1024), (40, 4, 2, 1)]:
+        shapes = (tokens, d_model), (d_model, d_head), (d_head, d_model), (d_model, tokens)
+        yield tuple(_multiples(generator, steps, *shape) for shape in shapes)
+
+
+def _raised(vectors, W_V, W_O, W_U):
+    return vectors @ W_V @ W_O @ W_U
+
+
+OWN_RANK = Exercise(
+    "5a",
+    "How high does a word rank itself?",
+    kind="Build",
+    difficulty=3,
+    points=3,
+    reference=lambda *given: _share_above(_raised(*given)),
+    inputs=_circuits,
+    mistakes={
+        **_rank_mistakes(_raised, "logit"),
+        "you compared inside a column. A row of the logits belongs to the token that is read, and a column to the "
+        "token whose logit is raised, so compare inside a row.": lambda *given: _share_above(_raised(*given).T),
+        "you used W_O before W_V. A head reads with W_V and then writes with W_O.": lambda x, W_V, W_O, W_U: (
+            _share_above(_raised(x, W_O, W_V, W_U))
+        ),
+        "you transposed W_V and W_O. Rows are inputs, so write `vectors @ W_V @ W_O`.": (
+            lambda x, W_V, W_O, W_U: _share_above(_raised(x, W_V.T, W_O.T, W_U))
+        ),
+        "you left out W_O. W_V makes the value of the head, and W_O writes it into the stream, where W_U reads it.": (
+            lambda x, W_V, W_O, W_U: _share_above(x @ W_V @ W_U)
+        ),
+        "you left out the head. What it reads goes through W_V and W_O before W_U turns it into logits.": (
+            lambda x, W_V, W_O, W_U: _share_above(x @ W_U)
+        ),
+    },
+    praise="your function compares each word's own logit with those of the other words, and it counts no equal logit "
+    "as higher.",
+)
+
+
+# 5b: what the OV circuit is read on. Answers: {"raw": ..., "first layer": ...}.
+
+RANKS = ["the word itself", "chance", "anything but", "between"]
+
+
+def _named_rank(ranks):
+    median = ranks.median()
+    if median < 0.1:
+        return "the word itself"
+    if 0.25 <= median <= 0.75:
+        return "chance"
+    return "anything but" if median > 0.75 else "between"
+
+
+def _in_numbers(ranks):
+    low, high = ranks.median(dim=1).values.aminmax()
+    return f"{ranks.median():.3f} ({low:.3f} to {high:.3f} for single heads)"
+
+
+def _two_inputs(prediction, raw, effective):
+    """What was said of each input, and its median own rank in words and in numbers. raw, effective: (head, token)."""
+    said = [choose(each, RANKS) for each in parts(prediction, ["raw", "first layer"])]
+    require(len(raw) > 0, "this model has no induction heads, so there is nothing to predict. Use 'storybook'.")
+    facts = SimpleNamespace(said_raw=said[0], is_raw=_named_rank(raw), raw=_in_numbers(raw))
+    facts.said_first, facts.is_first, facts.first = said[1], _named_rank(effective), _in_numbers(effective)
+    return facts
+
+
+_RAW = "on raw embeddings, the median own rank is {raw}, which is {is_raw!r}. "
+_FIRST = "on what the first layer makes of each word, the median own rank is {first}, which is {is_first!r}. "
+_BOTH = "the median own rank is {raw} on raw embeddings and {first} on what the first layer makes of each word. "
+WHICH_INPUT = Exercise(
+    "5b",
+    "Which input?",
+    kind="Read",
+    difficulty=2,
+    points=2,
+    measure=_two_inputs,
+    mistakes={
+        _RAW
+        + "An induction head does copy, but a head in a late layer never reads a raw embedding, because earlier layers "
+        "have added to the stream. What its matrices do to vectors that it never gets says little about the head.": (
+            lambda facts: facts.said_raw == "the word itself" != facts.is_raw
+        ),
+        _RAW + "Training makes a head fit what it reads, and a head in a late layer never reads a raw embedding.": (
+            lambda facts: facts.said_raw != facts.is_raw
+        ),
+        _FIRST + "This is nearer to what the head reads, and copying means that the word's own logit is raised most.": (
+            lambda facts: facts.said_first != facts.is_first == "the word itself"
+        ),
+        _FIRST + "In this model, the heads do not copy what the first layer makes of a word.": (
+            lambda facts: facts.said_first != facts.is_first
+        ),
+    },
+    praise={
+        _BOTH + "The matrices are the same in both cases. A circuit says something about a head only when you give it "
+        "vectors like those that the head reads.": lambda facts: facts.is_raw != facts.is_first == "the word itself",
+        _BOTH + "In this model, the first layer is not what makes the heads copy.": lambda facts: True,
+    },
+)
+
+
+# 5c: the keys behind a word. Answers: queries and keys (token, d_model), W_Q (d_model, d_head), b_Q (d_head,), W_K and
+# b_K alike -> (token,).
+
+
+def _matches(generator):
+    """Small heads with large biases. In the last, many scores are equal."""
+    for tokens, d_model, d_head, steps in [(16, 6, 4, 1024), (14, 3, 5, 1024), (40, 6, 3, 1)]:
+        shapes = [(tokens, d_model)] * 2 + [(d_model, d_head), (d_head,)] * 2
+        yield tuple(_multiples(generator, steps, *shape) for shape in shapes)
+
+
+def _scores(queries, keys, W_Q, b_Q, W_K, b_K):
+    return (queries @ W_Q + b_Q) @ (keys @ W_K + b_K).T
+
+
+PREFIX_RANK = Exercise(
+    "5c",
+    "Keys behind a word",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=lambda *given: _share_above(_scores(*given)),
+    inputs=_matches,
+    mistakes={
+        **_rank_mistakes(_scores, "score"),
+        "you left out b_Q. A query is `queries @ W_Q + b_Q`, and what its bias adds to a score differs from key to "
+        "key. (b_K adds the same to all scores of a query, so it changes no rank.)": lambda q, k, W_Q, b, W_K, c: (
+            _share_above(_scores(q, k, W_Q, 0, W_K, c))
+        ),
+        "you compared queries. For one query, compare the scores of the keys, because a head chooses among keys.": (
+            lambda *given: _share_above(_scores(*given).T)
+        ),
+        "you exchanged queries and keys. W_Q is for the word itself, and W_K for the position behind it.": (
+            lambda queries, keys, *head: _share_above(_scores(keys, queries, *head))
+        ),
+        "you gave W_Q and b_Q to the keys, and W_K and b_K to the queries.": lambda q, k, W_Q, b, W_K, c: _share_above(
+            _scores(q, k, W_K, c, W_Q, b)
+        ),
+        "you made the keys from the words themselves. That asks whether a word looks for its own copies. An induction "
+        "head looks at the position behind a copy, so take the keys from `keys`.": lambda queries, keys, *head: (
+            _share_above(_scores(queries, queries, *head))
+        ),
+    },
+    praise="your function compares the keys behind all words for every query. The bias of the keys made no difference, "
+    "because it adds the same to all scores of a query.",
+)
+
+
+# 5d: singular values from two factors. Answers: A (n, r) and B (r, m) -> (r,), the largest first.
+
+# A product of this size in 64-bit numbers would take more than the 2^47 bytes that a process can have at all, so it
+# fails at once on any machine and fills no memory.
+LARGE = 4_300_000
+
+
+def _factors(generator):
+    """The first product is square, so that B @ A has a meaning too."""
+    for n, r, m in [(7, 3, 7), (9, 4, 6), (5, 1, 8), (LARGE, 2, LARGE)]:
+        yield tuple(torch.randn(*shape, generator=generator, dtype=torch.double) for shape in [(n, r), (r, m)])
+
+
+def _triangle(matrix):
+    return torch.linalg.qr(matrix, mode="r").R
+
+
+def _by_triangles(A, B):
+    """Columns of Q are orthonormal, so neither Q of the two changes a singular value."""
+    return torch.linalg.svdvals(_triangle(A) @ _triangle(B.T).T)
+
+
+def _values(A, B):
+    return torch.linalg.svdvals(A), torch.linalg.svdvals(B)
+
+
+FROM_FACTORS = Exercise(
+    "5d",
+    "Singular values from two factors",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=_by_triangles,
+    inputs=_factors,
+    mistakes={
+        "you multiplied the singular values of A and of B. This is right only when the directions that A puts out are "
+        "those that B takes in, one by one.": lambda A, B: torch.mul(*_values(A, B)),
+        "you returned the sizes of eigenvalues, which B @ A has in common with A @ B. Singular values are other "
+        "numbers unless the matrix is symmetric.": lambda A, B: (
+            torch.linalg.eigvals(B @ A).abs().sort(descending=True).values
+        ),
+        "you returned squares. Singular values are the square roots of the eigenvalues of M.T @ M.": lambda A, B: (
+            _by_triangles(A, B) ** 2
+        ),
+        "you took one square root too many. `svdvals` gives singular values already.": lambda A, B: (
+            _by_triangles(A, B) ** 0.5
+        ),
+        "you returned the singular values of A alone. B changes them.": lambda A, B: _values(A, B)[0],
+        "you returned the singular values of B alone. A changes them.": lambda A, B: _values(A, B)[1],
+        "you multiplied by the triangle of B.T as it is. Transpose it, because B is the transpose of Q @ R, which is "
+        "R.T @ Q.T.": lambda A, B: torch.linalg.svdvals(_triangle(A) @ _triangle(B.T)),
+        "you decomposed B, whose Q stands on its left, between the two factors, where it changes the product. "
+        "Decompose B.T, so that Q stands outside.": lambda A, B: torch.linalg.svdvals(_triangle(A) @ _triangle(B)),
+        "your values are in another order. Return the largest first.": lambda A, B: _by_triangles(A, B).flip(0),
+        "you returned as many values as the whole product has. Only r of them are not 0: return these.": lambda A, B: (
+            torch.linalg.svdvals(A @ B)
+        ),
+    },
+    praise=f"your function gives the singular values of a {LARGE:,} × {LARGE:,} matrix, which would take "
+    f"{8 * LARGE**2 / 1e12:.0f} TB of memory.",
+)
+
+
+# 5e: a p-value that knows the fit. Answers: sample (n,) and simulated (draw, n) -> a number.
+
+
+def _own_scale(values, correction=1):
+    """Each sample less its own mean, over its own standard deviation."""
+    return (values - values.mean(-1, keepdim=True)) / values.std(-1, keepdim=True, correction=correction)
+
+
+def _above(ordered):
+    """For each number in a row, how far the share of the row up to this number is above the normal's."""
+    count = ordered.shape[-1]
+    return torch.arange(1, count + 1) / count - torch.special.ndtr(ordered)
+
+
+def _below(ordered):
+    """The same just before the number, where the share is one step lower, and how far it is below the normal's."""
+    return 1 / ordered.shape[-1] - _above(ordered)
+
+
+def _ordered(values):
+    return values.sort(dim=-1).values
+
+
+def _gap(values):
+    """The Kolmogorov-Smirnov statistic: the largest distance from the normal distribution function."""
+    ordered = _ordered(values)
+    return torch.maximum(_above(ordered), _below(ordered)).amax(-1)
+
+
+def _as_far(sample, simulated, gap=_gap):
+    return gap(simulated) >= gap(sample)
+
+
+def _lilliefors(sample, simulated, gap=_gap):
+    return _as_far(_own_scale(sample), _own_scale(simulated), gap).double().mean()
+
+
+def _by_gap(gap):
+    return lambda sample, simulated: _lilliefors(sample, simulated, gap)
+
+
+def _share_as_far(sample, simulated):
+    return _as_far(sample, simulated).double().mean()
+
+
+def _ordinary(sample, simulated):
+    from scipy.stats import kstest
+
+    return kstest(_own_scale(sample), "norm").pvalue
+
+
+P_MISTAKES = {
+    "you did not standardise the simulated samples. The gap of the sample is small because its own mean and spread "
+    "were used, so use those of each simulated sample as well. Otherwise p is too large.": lambda sample, simulated: (
+        _share_as_far(_own_scale(sample), simulated)
+    ),
+    "you did not standardise the sample. Subtract its mean and divide by its standard deviation.": (
+        lambda sample, simulated: _share_as_far(sample, _own_scale(simulated))
+    ),
+    "you standardised nothing. Subtract each sample's own mean and divide by its own standard deviation, in the "
+    "simulated samples too.": _share_as_far,
+    "you standardised the simulated samples with the mean and spread of the sample. Each has its own.": (
+        lambda sample, simulated: _share_as_far(_own_scale(sample), (simulated - sample.mean()) / sample.std())
+    ),
+    "you standardised all simulated samples with one mean and one spread. Each has its own, so take them over the last "
+    "axis.": lambda sample, simulated: _share_as_far(
+        _own_scale(sample), _own_scale(simulated.flatten()).view_as(simulated)
+    ),
+    "you measured only i/n − F, how far the sample's distribution is above the normal's. It may also be below it, most "
+    "of all just before each number, so measure F − (i−1)/n too.": _by_gap(
+        lambda values: _above(_ordered(values)).amax(-1)
+    ),
+    "you measured only F − (i−1)/n, how far the sample's distribution is below the normal's. Measure i/n − F "
+    "too.": _by_gap(lambda values: _below(_ordered(values)).amax(-1)),
+    "you measured |i/n − F| only. The sample's distribution jumps at each number, and just before the jump it is "
+    "(i−1)/n, so measure F − (i−1)/n too.": _by_gap(lambda values: _above(_ordered(values)).abs().amax(-1)),
+    "you did not sort. i/n is the share of the sample up to the i-th smallest number.": _by_gap(
+        lambda values: torch.maximum(_above(values), _below(values)).amax(-1)
+    ),
+    "you returned the share of simulated samples that are nearer to the normal. Count those that are at least as far "
+    "away as the sample.": lambda *given: 1 - _lilliefors(*given),
+    "you counted simulated samples. Divide by their number.": lambda sample, simulated: (
+        _lilliefors(sample, simulated) * len(simulated)
+    ),
+    "you counted the sample as one of the simulated ones. Some books do so, but here p is the share of the simulated "
+    "ones alone.": lambda sample, simulated: (
+        (_lilliefors(sample, simulated) * len(simulated) + 1) / (len(simulated) + 1)
+    ),
+    "you returned the largest gap. Return the share of the simulated samples whose gap is at least as large.": (
+        lambda sample, simulated: _gap(_own_scale(sample))
+    ),
+    "you returned the ordinary p-value. It is for a normal distribution that was chosen before the sample was seen.": (
+        _ordinary
+    ),
+}
+
+
+def _samples(generator):
+    """Samples and simulated ones, drawn until every mistake gives a number of its own.
+
+    Simulated samples are left out when it depends on the standard deviation, which may divide by n - 1 or by n, whether
+    they are as far away as the sample. So both are right.
     """
-    centred = positions - positions.mean(0)
-    unit = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    apart = {"next": 1, "next but one": 2, "far": len(positions) // 2}
-    chosen = choose(prediction, [*apart, "none"])
-    found = {name: (unit[lag:] * unit[:-lag]).sum(1).mean().item() for name, lag in apart.items()}
-    right = max(found, key=found.get) if max(found.values()) - min(found.values()) > 0.05 else "none"
-    measured = ", ".join(f"{each:.3f} ({apart[name]} apart)" for name, each in found.items())
-    reasons = {
-        "next": "the vectors change slowly, and the step from one to the next is the smallest.",
-        "next but one": "there is a fast wave on top of the slow ones, of about two positions a period: up, down, up. "
-        "It sets a position apart from its neighbours and brings it near the next but one. It is the fine texture of "
-        "the cosines, and the right end of the spectrum, which rises again.",
-        "far": "a wave of half the table's length brings positions together again after one period.",
-        "none": "without what all share, no distance stands out: these are unrelated vectors.",
-    }
-    require(
-        chosen == right,
-        f"you said {chosen!r}. The mean cosines are {measured}: {reasons[right]} Where in the correlations and "
-        "in the spectrum could you have seen it?",
-    )
-    return f"mean cosines {measured}; {reasons[right]}"
+    for size, draws in [(15, 250), (25, 250), (12, 200)]:
+        found = []
+        while len({round(float(each), 4) for each in found}) <= len(P_MISTAKES):
+            simulated = torch.randn(draws, size, generator=generator, dtype=torch.double)
+            sample = 0.4 + 1.3 * torch.randn(size, generator=generator, dtype=torch.double)
+            either, other = (_as_far(_own_scale(sample, by), _own_scale(simulated, by)) for by in (0, 1))
+            simulated = simulated[either == other]
+            found = [slip(sample, simulated) for slip in [_lilliefors, *P_MISTAKES.values()]]
+        yield sample, simulated
 
 
-def tails_that_are_a_mixture(kurtosis, matrices=None, width=None):
-    """Tails that are a mixture.
+FAIR_P = Exercise(
+    "5e",
+    "A p-value that knows the fit",
+    kind="Build",
+    difficulty=4,
+    points=4,
+    reference=_lilliefors,
+    inputs=_samples,
+    mistakes=P_MISTAKES,
+    praise="your p-value compares the sample with simulated ones that were fitted as it was, and it looks at both "
+    "sides of every step.",
+)
 
-    kurtosis: (matrix, width) -> the excess kurtosis of the matrix after every block of `width` columns was put on a
-    scale of its own. matrices: `(layer, d_model, columns)`, width: a head's columns; for these it is measured too.
+
+# 5f: other numbers, the same head. Answers: W_Q (d_model, d_head), b_Q (d_head,), W_K and b_K -> the same four,
+# changed.
+
+
+def _disguised(disguise, model):
+    """What the change does to a random head, and by how much it changes the logits, as a share of the largest.
+
+    The model is used when a score is the product of a query and a key of the head's own, and else a small random one.
     """
     generator = fresh()
-    for rows, columns, size in [(8, 12, 4), (30, 10, 5), (9, 6, 6)]:
-        matrix = torch.randn(rows, columns, generator=generator, dtype=torch.float64) ** 3
-        scale = 1 + 4 * torch.rand(columns // size, generator=generator).double()
-        matrix = matrix * scale.repeat_interleave(size) + torch.arange(columns // size).repeat_interleave(size)
-        given = f"a matrix of shape {(rows, columns)} with blocks of {size} columns"
-        found, right = as_tensor(kurtosis(matrix, size)), _by_blocks(matrix, size)
-        if not same(found, right):  # standard deviations with n - 1, torch's default, are as good
-            right_too, *wrong = _with_deviations(matrix, size, correction=1)
-            if same(found, right_too):
-                continue
-            for message, value in zip(TAILS, wrong):
-                require(not same(found, value), message)
-        _, *wrong = _with_deviations(matrix, size, correction=0)
-        compare(found, right, dict(zip(TAILS, wrong)), given=given)
-    if matrices is None:
-        return "each block by its own scale."
-    pairs = [(_kurtosis(each).item(), _by_blocks(each.double(), width).item()) for each in matrices]
-    listed = ", ".join(f"{index}: {whole:.3f} to {own:.3f}" for index, (whole, own) in enumerate(pairs))
-    tails = [(whole, own) for whole, own in pairs if whole > 3 * (24 / matrices[0].numel()) ** 0.5]  # beyond chance
-    fallen = sum(own < whole / 2 for whole, own in tails)
-    verdict = (
-        f"Of {len(tails)} layers with long tails, {fallen} keep less than half of their kurtosis: that much of the "
-        "tails was heads of different scales in one histogram."
-        if tails
-        else "No layer had tails longer than chance would make them, so there was nothing to take apart."
-    )
-    return f"by layer the kurtosis changes from {listed}. {verdict}"
-
-
-def _kurtosis(values):
-    values = values.double() - values.double().mean()
-    return values.pow(4).mean() / values.square().mean().square() - 3
-
-
-def _by_blocks(matrix, width):
-    """By a slow loop: with blocks of one size, mean 0 and variance 1 each, the mean of the blocks' own kurtoses."""
-    blocks = [matrix[:, start : start + width] for start in range(0, matrix.shape[1], width)]
-    return torch.stack([_kurtosis(each) for each in blocks]).mean()
-
-
-TAILS = [  # what each of the wrong numbers of _with_deviations comes from
-    "that is the kurtosis of the whole matrix on one scale: blocks of large and small weights still lie in one pile. "
-    "Divide every block by its own standard deviation first.",
-    "you left the 3 in. Excess kurtosis is counted from a normal's, which is 3.",
-    "you put every column on a scale of its own. A block has one mean and one standard deviation, over all of its rows "
-    "and columns.",
-    "you put every row on a scale of its own. A block is made of columns: `width` of them, all rows.",
-    "the reshape mixed the blocks: it takes whole rows one after the other, so each of your pieces holds columns of "
-    "every block. Keep rows and columns apart: `unflatten` the columns only.",
-    "the blocks keep their own means. Take each block's mean away before you divide.",
-    "that is the skewness, the third power. Tails on both sides show in the fourth.",
-    "you cut blocks of rows. A block is made of columns: `width` of them, all rows.",
-]
-
-
-def _with_deviations(matrix, width, correction):
-    """The right number, and those of TAILS, when standard deviations divide by n less `correction`."""
-
-    def scaled(values, dims, centre=True):
-        centred = values - values.mean(dims, keepdim=True)
-        return (centred if centre else values) / values.std(dims, keepdim=True, correction=correction)
-
-    def excess(values):
-        return values.pow(4).mean() - 3
-
-    blocks = matrix.unflatten(1, (-1, width))
-    right = scaled(blocks, (0, 2))
-    not_centred = scaled(blocks, (0, 2), centre=False)
-    found = [right, scaled(matrix, (0, 1)), right, scaled(matrix, 0), scaled(matrix, 1)]
-    found.append(scaled(matrix.reshape(blocks.shape[1], -1), 1))
-    found = [excess(each) for each in found]
-    found[2] += 3
-    found += [excess(not_centred), right.pow(3).mean()]
-    if len(matrix) % width == 0:
-        found.append(excess(scaled(matrix.unflatten(0, (-1, width)), (1, 2))))
-    return found
-
-
-def what_the_norm_hides(answer, matrices, norms):
-    """What the norm hides.
-
-    answer: {"layer": ..., "dimension": ...}. matrices: of every layer `(d_model, columns)`, inputs as rows; norms: the
-    weight of the norm in front of it, `(layer, d_model)`.
-    """
-    if not isinstance(answer, dict) or not {"layer", "dimension"} <= set(answer):
-        raise Wrong('the answer is a dictionary with a "layer" and a "dimension".')
-    layers, dimensions = norms.shape
-    numbers = [as_tensor(answer[name], f"the {name}") for name in ("layer", "dimension")]
-    whole = all(each.numel() == 1 and each.item() == round(each.item()) for each in numbers if each.isfinite().all())
-    require(whole and all(each.isfinite().all() for each in numbers), "layer and dimension are whole numbers.")
-    layer, dimension = (round(each.item()) for each in numbers)
-    require(0 <= layer < layers, f"there is no layer {layer}; they count from 0 to {layers - 1}.")
-    require(0 <= dimension < dimensions, f"there is no dimension {dimension}; they count from 0 to {dimensions - 1}.")
-    row = matrices[layer].double().cpu()
-    bare = row.var(1)
-    read = (row * norms[layer].double().cpu()[:, None]).var(1)
-    before, after = ((each > each[dimension]).sum().item() for each in (bare, read))
-    require(
-        before < MOST_VARIANCE,
-        f"in layer {layer}, {before} rows have a larger variance than row {dimension}; look among the {MOST_VARIANCE} "
-        "largest. A row is an input dimension, and it is the first axis of the matrix.",
-    )
-    require(
-        after >= dimensions / 2,
-        f"row {dimension} of layer {layer} is large, and it stays large: with the norm's weight only {after} of "
-        f"{dimensions} dimensions are read more strongly. Look for one whose weight in the norm is small.",
-    )
-    return (
-        f"in layer {layer}, row {dimension} is number {before + 1} of {dimensions} by variance, and number {after + 1} "
-        f"once the norm's weight is in: the norm multiplies it by {norms[layer, dimension].item():.3f}, and a median "
-        f"one by {norms[layer].abs().median().item():.3f}. Large rows behind small weights read little."
-    )
-
-
-def one_heads_ov_circuit(circuit):
-    """One head's OV circuit, from fused matrices.
-
-    circuit: (c_attn, c_proj, head, heads) -> `(d_model, d_model)`, what the head writes for what it reads.
-    """
-    generator = fresh()
-    for d_model, heads, d_head in [(12, 3, 4), (10, 3, 4), (9, 5, 2)]:
-        width = heads * d_head
-        c_attn = torch.randn(d_model, 3 * width, generator=generator, dtype=torch.float64)
-        c_proj = torch.randn(width, d_model, generator=generator, dtype=torch.float64)
-        for head in range(1, heads):
-            right = _all_others_silent(c_attn, c_proj, head, heads)
-            mistakes = _ov_mistakes(c_attn, c_proj, head, heads)
-            given = f"head {head} of {heads}, d_model {d_model} and d_head {d_head},"
-            compare(circuit(c_attn, c_proj, head, heads), right, mistakes, given=given)
-        every = sum(as_tensor(circuit(c_attn, c_proj, head, heads)) for head in range(heads))
-        compare(every, c_attn[:, 2 * width :] @ c_proj, {}, given="the sum over all heads")
-    return "each head as if all others were silent, and all heads together as if they had never been cut."
-
-
-def _all_others_silent(c_attn, c_proj, head, heads):
-    """By definition: what comes out for each unit vector when the values of all other heads are set to zero."""
-    width = len(c_proj)
-    values = c_attn[:, 2 * width :].clone()
-    for column in range(width):
-        if column // (width // heads) != head:
-            values[:, column] = 0
-    return values @ c_proj
-
-
-def _ov_mistakes(c_attn, c_proj, head, heads):
-    width, d_model = c_proj.shape
-    d_head = width // heads
-    here = slice(head * d_head, (head + 1) * d_head)
-    Q, K, V = c_attn.split(width, 1)
-    right = V[:, here] @ c_proj[here]
-    before = slice((head - 1) * d_head, head * d_head)
-    mixed = c_attn.reshape(d_model, heads, 3, d_head)[:, head, 2]
-    strided = V.reshape(d_model, d_head, heads)[:, :, head]
-    found = {
-        "you cut Q, not V. The fused matrix holds three blocks, Q, K and V in this order; what a head moves is made by "
-        "V.": Q[:, here] @ c_proj[here],
-        "you cut K, not V: the values are the third block.": K[:, here] @ c_proj[here],
-        "the reshape mixes Q, K and V: it takes each head's Q, K and V to lie next to each other. Here all of "
-        "Q comes first, then all of K.": mixed @ c_proj[here],
-        "the columns of V are taken in strides, one of every so many. A head's columns lie side by side.": strided
-        @ c_proj[here],
-        "that is the head before: heads count from 0.": V[:, before] @ c_proj[before],
-        "V comes from this head and O from another: the rows of c_proj are cut as the columns of V are.": V[:, here]
-        @ c_proj[before],
-        "that is all heads at once. Only this head's columns of V, and only its rows of c_proj.": V @ c_proj,
-        "your matrix is transposed: rows should be what is read, columns what is written.": right.T,
-    }
-    if width == d_model:
-        found[
-            "you cut c_proj by columns. It is a Conv1D: its rows are inputs, the heads' outputs side by side, so a "
-            "head owns rows; nothing is to be turned."
-        ] = V[:, here] @ c_proj[:, here].T
-    return found
-
-
-def other_numbers_same_head(disguise, model):
-    """Other numbers, the same head.
-
-    disguise: (W_Q, b_Q, W_K, b_K) of a head -> the same four with other numbers; W `(d_model, d_head)`, b `(d_head,)`.
-    The new ones are judged on a random head; then the model runs with them in place of its own. A model that rotates
-    queries and keys, or shares keys, is replaced by a small random one that does neither.
-    """
-    generator = fresh()
+    stage = model if _plain(model) else _stand_in()
     shapes = [(40, 16), (16,), (40, 16), (16,)]
     old = [torch.randn(*shape, generator=generator) for shape in shapes]
-    _judge_disguise(old, _four(disguise, old))
-    stage = model if _plain(model) else _stand_in()
-    modules = layout(stage).attentions
-    heads = stage.config.num_attention_heads
-    tokens = torch.randint(stage.config.vocab_size, (2, 24), generator=generator).to(stage.device)
-    with torch.no_grad():
-        wanted = stage(tokens).logits.double()
-        for layer, head in [(0, heads - 1), (len(modules) - 1, 0)]:
-            cuts = [_cut(modules[layer], heads, head, which) for which in (0, 1)]
-            old = [each.float().cpu() for module, columns in cuts for each in _affine(module, columns)]
-            new = _four(disguise, old)
-            handles = [
-                module.register_forward_hook(_with(columns, new[2 * which], new[2 * which + 1]))
-                for which, (module, columns) in enumerate(cuts)
-            ]
-            try:
-                found = stage(tokens).logits.double()
-            finally:
-                for handle in handles:
-                    handle.remove()
-            gap = (found - wanted).abs().max() / wanted.abs().max()
-            require(
-                gap < 0.01,
-                "the head's scores stay what they are on a small random head, but the model's logits change. Is your "
-                "change one that holds for any size of matrix, and for 32-bit numbers? Very large and very small "
-                "factors lose digits.",
-            )
-    return (
-        "two heads of the model were given other numbers for Q and K, and its logits stay the same. What a single "
-        "column of W_Q looks like tells nothing about the head; the product of Q and K is what counts."
+    new_Q, new_b, new_K, _ = _four(disguise, old)
+    Q, b, K, _ = (each.double() for each in old)
+    turn, turn_K = (torch.linalg.lstsq(before, after).solution for before, after in ((Q, new_Q), (K, new_K)))
+    one = torch.eye(len(turn), dtype=torch.double)
+    unit, new_unit = (torch.nn.functional.normalize(each, dim=0) for each in (Q, new_Q))
+    return SimpleNamespace(
+        unchanged=same(new_Q, Q),
+        inside=same(Q @ turn, new_Q, 0.01) and same(K @ turn_K, new_K, 0.01),
+        undone=same(turn @ turn_K.T, one, 0.01),
+        keys_left=same(new_K, K),
+        one_matrix=same(turn, turn_K, 0.01),
+        not_turned=same(turn @ turn_K, one, 0.01),
+        bias=same(new_b @ new_K.T, b @ K.T, 0.01),
+        cosine=(new_unit.T @ unit).abs().max().item(),
+        gap=_change_of_logits(disguise, stage, generator),
     )
+
+
+@torch.no_grad()
+def _change_of_logits(disguise, model, generator):
+    """The largest change of a logit when two heads get other numbers, one after the other."""
+    modules, heads = layout(model).attentions, model.config.num_attention_heads
+    tokens = torch.randint(model.config.vocab_size, (2, 24), generator=generator).to(model.device)
+    wanted, gaps = model(tokens).logits.double(), []
+    for layer, head in [(0, heads - 1), (len(modules) - 1, 0)]:
+        cuts = [_cut(modules[layer], heads, head, which) for which in (0, 1)]
+        old = [each.float().cpu() for module, columns in cuts for each in _affine(module, columns)]
+        new = _four(disguise, old)
+        handles = [
+            module.register_forward_hook(_with(columns, *new[2 * which : 2 * which + 2]))
+            for which, (module, columns) in enumerate(cuts)
+        ]
+        try:
+            gaps.append((model(tokens).logits.double() - wanted).abs().max() / wanted.abs().max())
+        finally:
+            for handle in handles:
+                handle.remove()
+    return max(gaps).item()
 
 
 def _four(disguise, old):
-    found = disguise(*old)
-    require(isinstance(found, (tuple, list)) and len(found) == 4, "return four tensors: W_Q, b_Q, W_K and b_K.")
-    new = [as_tensor(each, name) for each, name in zip(found, ("W_Q", "b_Q", "W_K", "b_K"))]
-    for each, before, name in zip(new, old, ("W_Q", "b_Q", "W_K", "b_K")):
-        require(each.shape == before.shape, f"{name} came as {tuple(before.shape)} and returns as {tuple(each.shape)}.")
-        require(each.isfinite().all(), f"{name} holds NaN or infinity.")
+    found, names = disguise(*old), ["W_Q", "b_Q", "W_K", "b_K"]
+    four = isinstance(found, (tuple, list)) and len(found) == 4
+    require(four, "your function should return four tensors: W_Q, b_Q, W_K and b_K.")
+    new = [as_tensor(each, f"the new {name}") for each, name in zip(found, names)]
+    for each, before, name in zip(new, old, names):
+        require(
+            each.shape == before.shape,
+            f"{name} has shape {tuple(before.shape)}, but your new one has {tuple(each.shape)}.",
+        )
+        require(each.isfinite().all(), f"your new {name} holds NaN or infinity.")
     return new
-
-
-def _judge_disguise(old, new):
-    (Q, b, K, _), (new_Q, new_b, new_K, _) = [each.double() for each in old], new
-    require(not same(new_Q, Q), "W_Q is the same as before: nothing is disguised yet.")
-    turn, turn_K = (torch.linalg.lstsq(before, after).solution for before, after in ((Q, new_Q), (K, new_K)))
-    one = torch.eye(len(turn), dtype=torch.float64)
-    inside = same(Q @ turn, new_Q, 0.01) and same(K @ turn_K, new_K, 0.01)
-    require(
-        inside,
-        "the new columns are not made of the head's old ones, so it reads other directions of the stream. Mix the "
-        "d_head columns among each other: W_Q @ something.",
-    )
-    if not same(turn @ turn_K.T, one, 0.01):
-        require(not same(new_K, K), "you changed the queries and left the keys. Their product has to stay what it was.")
-        require(
-            not same(turn, turn_K, 0.01),
-            "queries and keys were mixed by one matrix R, so that scores now hold R times its transpose. That leaves "
-            "them alone when R is a rotation; yours is none.",
-        )
-        require(
-            not same(turn @ turn_K, one, 0.01),
-            "the keys were mixed by the inverse, and yet the scores change: W_K stands transposed in the product, and "
-            "the inverse must be, too.",
-        )
-        raise Wrong(
-            "W_Q times W_K transposed is another matrix than before: the head scores its keys in another way. What you "
-            "do to the queries, the keys must undo."
-        )
-    require(
-        same(new_b @ new_K.T, b @ K.T, 0.01),
-        "the product of the matrices stays, but not the part of b_Q: a query is x @ W_Q + b_Q. Mix its bias as you mix "
-        "its columns.",
-    )
-    cosines = torch.nn.functional.normalize(new_Q.T, dim=1) @ torch.nn.functional.normalize(Q, dim=0)
-    require(
-        cosines.abs().max() < 0.99,
-        "the head is the same, but at least one column of W_Q is an old one, perhaps at another place, turned round or "
-        "scaled. Mix them, so that none is left.",
-    )
-
-
-def _named(attention):
-    return {name.split(".")[-1]: module for name, module in attention.named_modules() if hasattr(module, "weight")}
 
 
 def _plain(model):
     """Whether a head's scores are its queries times its keys: no rotation by position, and a key for every query."""
-    try:
-        weights.position_embedding(model)
-    except ModelError:
+    modules = layout(model)
+    if modules.positions is None:
         return False
-    found = _named(layout(model).attentions[0])
+    found = _named(modules.attentions[0])
     return "c_attn" in found or ("q_proj" in found and found["q_proj"].weight.shape == found["k_proj"].weight.shape)
+
+
+def _named(attention):
+    return {name.split(".")[-1]: module for name, module in attention.named_modules() if hasattr(module, "weight")}
 
 
 def _stand_in():
@@ -447,57 +535,77 @@ def _with(columns, weight, bias):
     return hook
 
 
-def who_looks_back(score, model, measured):
-    """Who looks back, by position alone?
+DISGUISE = Exercise(
+    "5f",
+    "Other numbers, the same head",
+    kind="Investigate",
+    difficulty=4,
+    points=4,
+    measure=_disguised,
+    mistakes={
+        "W_Q is the same as before, so nothing is disguised yet.": lambda facts: facts.unchanged,
+        "your new columns are not made of the head's old ones, so the head reads other directions of the stream. Mix "
+        "its d_head columns with each other: W_Q @ something.": lambda facts: not facts.inside,
+        "you changed the queries and left the keys as they were. The product of queries and keys has to stay the "
+        "same.": lambda facts: not facts.undone and facts.keys_left,
+        "you mixed queries and keys with one matrix R, so their product now holds R @ R.T. This changes nothing when R "
+        "is a rotation, but your R is not one.": lambda facts: not facts.undone and facts.one_matrix,
+        "you mixed the keys with the inverse of what mixed the queries, but W_K is transposed in the product, so the "
+        "inverse has to be transposed too.": lambda facts: not facts.undone and facts.not_turned,
+        "W_Q @ W_K.T is another matrix than before, so the head scores its keys in another way. The keys must undo "
+        "what you do to the queries.": lambda facts: not facts.undone,
+        "W_Q @ W_K.T is the same as before, but what b_Q adds to the scores is not. A query is x @ W_Q + b_Q, so mix "
+        "the bias as you mix the columns.": lambda facts: not facts.bias,
+        "the head does what it did, but at least one column of your W_Q is an old one, perhaps at another place, "
+        "scaled, or with another sign. Mix the columns, so that no old one is left.": lambda facts: facts.cosine > 0.99,
+        "the scores of a small random head stay what they are, but the logits of a model change by {gap:.3f} of the "
+        "largest. Does your change work for any size of matrix, and with 32-bit numbers? Very large and very small "
+        "factors lose digits.": lambda facts: facts.gap > 0.01,
+    },
+    # Without {gap}, which depends on the numbers drawn: notebooks store what a pass prints.
+    praise="two heads got other numbers for Q and K, and the model has the same logits as before, up to a hundredth of "
+    "the largest. A single column of W_Q says nothing about a head, because only the product of W_Q and W_K counts.",
+)
 
-    score: (positions, norm, W_Q, b_Q, W_K, b_K) -> `(head,)`, higher for heads that look at the position before.
-    positions `(position, d_model)`, norm: the layer's, a function of vectors; W `(head, d_model, d_head)`, b
-    `(head, d_head)`. measured: how much the heads of the model look at the token before, on text, `(layer, head)`.
-    Tried on heads that were built to look somewhere; then the first layer's heads are to be ordered as `measured` is.
+
+# 5g: who looks back, by position alone. Answers: positions (position, d_model), norm: the layer's, a function of
+# vectors, W_Q (head, d_model, d_head), b_Q (head, d_head), W_K and b_K -> (head,), higher for heads that look at the
+# position before.
+
+
+@torch.no_grad()
+def _looked_back(score, model, measured):
+    """What is wrong with the score, and how its order of the first layer's heads agrees with what they do on text.
+
+    It is tried on heads that were built to look somewhere, without a norm and with one, and then on the first layer.
+    measured: how much the heads of the model look at the token before on text, (layer, head).
     """
     from scipy.stats import spearmanr
 
-    generator = fresh()
-    with torch.no_grad():
-        _judge_built_heads(score, torch.nn.Identity(), generator)
-        try:
-            for _ in range(8):  # a score that forgets the norm may be lucky with one
-                _judge_built_heads(score, _bent(generator), generator)
-        except Wrong:
-            raise Wrong(
-                "all is well while the norm does nothing, but with a norm that does something the heads built to look "
-                "back are not found. Attention never sees the position embedding itself: what does the layer do to it "
-                "first?"
-            ) from None
-        try:
-            positions = weights.position_embedding(model)
-        except ModelError:
-            raise Wrong(
-                "your score knows the heads that were built to look back. The model in use learns no position "
-                "embedding, so it has nothing to read: do the project with 'storybook' or 'gpt2'."
-            ) from None
-        heads, attention = model.config.num_attention_heads, layout(model).attentions[0]
-        norm = next(each for each in layout(model).layers[0].modules() if type(each).__name__.endswith("Norm"))
-        given = []
-        for which in (0, 1):
-            weight, bias = _affine(*_cut(attention, heads, None, which))
-            given += [weight.unflatten(1, (heads, -1)).transpose(0, 1), bias.unflatten(0, (heads, -1))]
-        found = _of_heads(score(positions, norm, *given), heads)
-    measured = as_tensor(measured, "measured")[0]
-    ordered = all(each.unique().numel() > 1 for each in (found, measured))
-    agreement = spearmanr(found, measured).statistic if ordered else 0.0
-    best = found.argmax().item()
-    require(
-        agreement >= 0.6,
-        "your score knows the heads that were built to look back, but in the first layer of the model in use it orders "
-        f"the heads differently from what they do on text (rank correlation {agreement:.3f}; 0.6 is asked for). Do "
-        "its largest and smallest scores mean what you think they mean?",
-    )
-    return (
-        f"from positions alone, your order of the first layer's heads has a rank correlation of {agreement:.3f} with "
-        f"what they do on text. There they give the token before {measured.min():.3f} to {measured.max():.3f} of their "
-        f"attention, and your first, L0H{best}, {measured[best]:.3f}. Ranks do not see sizes: look at both."
-    )
+    modules, generator = layout(model), fresh()
+    low, high = (each.item() for each in measured[0].aminmax())
+    facts = SimpleNamespace(fault=None, agreement=0.0, low=low, high=high, best=0, attention=0.0)
+    facts.fault = _fault(score, torch.nn.Identity(), generator)
+    # A score that forgets the norm may be lucky with one.
+    if facts.fault is None and any(_fault(score, _bent(generator), generator) for _ in range(8)):
+        facts.fault = "norm"
+    if facts.fault is None and modules.positions is None:
+        facts.fault = "no positions"
+    if facts.fault:
+        return facts
+    heads = model.config.num_attention_heads
+    norm = next(each for each in modules.layers[0].modules() if type(each).__name__.endswith("Norm"))
+    given = []
+    for which in (0, 1):
+        weight, bias = _affine(*_cut(modules.attentions[0], heads, None, which))
+        given += [weight.unflatten(1, (heads, -1)).transpose(0, 1), bias.unflatten(0, (heads, -1))]
+    found = _of_heads(score(weights.position_embedding(model), norm, *given), heads)
+    facts.best = found.argmax().item()
+    facts.attention = measured[0, facts.best].item()
+    if all(each.unique().numel() > 1 for each in (found, measured[0])):  # a rank correlation needs an order
+        facts.agreement = float(spearmanr(found, measured[0].cpu()).statistic)
+    facts.fault = None if facts.agreement >= 0.6 else "order"
+    return facts
 
 
 def _bent(generator):
@@ -540,48 +648,74 @@ def _of_heads(found, heads):
     found = as_tensor(found)
     require(
         found.shape == (heads,),
-        f"one number a head, please: there are {heads} heads, and the answer has shape {tuple(found.shape)}.",
+        f"your function should return one number for each head. There are {heads} heads, and your answer has shape "
+        f"{tuple(found.shape)}.",
     )
     require(
-        found.isfinite().all(), "some scores are NaN or infinite. Which rows of the pattern have no position before?"
+        found.isfinite().all(), "some of your scores are NaN or infinite. Which query has no position before its own?"
     )
     return found
 
 
-def _judge_built_heads(score, norm, generator):
+def _fault(score, norm, generator):
+    """Which of the built heads should not come before the one that looks back, but does; None when all is well."""
     names, given = _built_heads(norm, generator)
     found = dict(zip(names, _of_heads(score(*given), len(names)).tolist()))
-    others = {
-        "itself": "a head built to look at its own position comes first. That is the main diagonal; the position "
-        "before is the diagonal below it.",
-        "ahead": "a head whose queries ask for the position *ahead*, where they may not look, comes first. Are "
-        "queries and keys exchanged, or the diagonal above the main one taken?",
-        "two back": "a head built to look two positions back comes first: one step too far.",
-        "nowhere": "a head with no preference at all comes before the one that looks back.",
-    }
-    worst, reach = max(others, key=found.get), max(found.values()) - min(found.values())
-    lowest = found["back"] - min(found.values()) < reach / 20
-    if lowest and min(found["itself"], found["two back"]) - found["back"] > reach / 2:
-        raise Wrong("the head built to look back comes last of all. Higher should be better in your score.")
-    require(found["back"] > found[worst], others[worst])
-    require(
-        found["back"] > found["first"] + 1e-9,
-        "a head that would look back, were it not for b_Q, which sends all its queries to the first position, comes as "
-        "high as one that does look back. Add the biases, and let a softmax weigh the keys against each other.",
-    )
-    require(
-        found["hidden"] >= found["half"] - 1e-9,
-        "a head that looks back for certain, since it may not look where it would like to most, ahead, comes after one "
-        "that looks back by half. Mask what lies ahead before the softmax.",
-    )
+    lowest, reach = min(found.values()), max(found.values()) - min(found.values())
+    apart = min(found["itself"], found["two back"]) - found["back"]
+    if found["back"] - lowest < reach / 20 and apart > reach / 2:
+        return "last"
+    worst = max(["nowhere", "itself", "ahead", "two back"], key=found.get)  # of equals the first
+    if found["back"] <= found[worst]:
+        return worst
+    if found["back"] <= found["first"] + 1e-9:
+        return "first"
+    return None if found["hidden"] >= found["half"] - 1e-9 else "hidden"
 
 
-CHECKERS = [
-    what_a_checkpoint_weighs,
-    which_position_is_most_alike,
-    tails_that_are_a_mixture,
-    what_the_norm_hides,
-    one_heads_ov_circuit,
-    other_numbers_same_head,
-    who_looks_back,
-]
+def _fault_is(name):
+    return lambda facts: facts.fault == name
+
+
+LOOKS_BACK = Exercise(
+    "5g",
+    "Who looks back, by position alone?",
+    kind="Project",
+    difficulty=5,
+    points=5,
+    measure=_looked_back,
+    mistakes={
+        "the head that was built to look back gets the lowest score. A higher score should mean that a head looks back "
+        "more.": _fault_is("last"),
+        "a head that was built to look at its own position gets the highest score. The main diagonal is a query's own "
+        "position, and the diagonal below it is the position before.": _fault_is("itself"),
+        "a head whose queries ask for the position *ahead*, where they may not look, gets the highest score. Did you "
+        "exchange queries and keys, or take the diagonal above the main one?": _fault_is("ahead"),
+        "a head that was built to look two positions back gets the highest score. That is one too far.": _fault_is(
+            "two back"
+        ),
+        "a head that prefers no position gets as high a score as the one that looks back, or a higher one.": _fault_is(
+            "nowhere"
+        ),
+        "a head gets as high a score as the one that looks back, although its b_Q sends all queries to the first "
+        "position. Add the biases, and let a softmax weigh the keys against each other.": _fault_is("first"),
+        "a head would look ahead most of all, but it may not, so it looks back with all of its attention. It gets a "
+        "lower score than one that looks back with half of it. Mask what lies ahead before the softmax.": _fault_is(
+            "hidden"
+        ),
+        "your score finds the heads that were built to look back when the norm does nothing, but not when it does "
+        "something. Attention never sees the position embedding itself. What does the layer do to it first?": _fault_is(
+            "norm"
+        ),
+        "your score finds the heads that were built to look back. But this model learns no position embedding, so "
+        "there is nothing to read. Do the project with 'storybook' or 'gpt2'.": _fault_is("no positions"),
+        "your score finds the heads that were built to look back. But in the first layer of the model, it orders the "
+        "heads in another way than what they do on text (rank correlation {agreement:.3f}; at least 0.6 is needed). Do "
+        "its largest and smallest scores mean what you think they mean?": _fault_is("order"),
+    },
+    praise="from positions alone, your order of the first layer's heads has a rank correlation of {agreement:.3f} with "
+    "what they do on text. There they give {low:.3f} to {high:.3f} of their attention to the token before, and your "
+    "first one, L0H{best}, gives {attention:.3f}. A rank correlation does not see sizes, so look at both.",
+)
+
+EXERCISES = [OWN_RANK, WHICH_INPUT, PREFIX_RANK, FROM_FACTORS, FAIR_P, DISGUISE, LOOKS_BACK]
