@@ -27,8 +27,8 @@ _HEAD_TITLE = "The two circuits of an attention head"
 _HEAD_DESCRIPTION = (
     "Two thick vertical lines are residual streams. The one on the left belongs to an earlier token, ·Princess, which"
     " is the key. The one on the right belongs to a later token, ·the, which is the query and looks at the key. At "
-    "the bottom, each stream carries what the head reads: the token's raw embedding, or what layer 0 makes of the "
-    "word. The QK circuit, W_Q W_Kᵀ, decides where the head looks: the query's stream goes through W_Q and becomes q,"
+    "the bottom, each stream carries what the head reads: one vector, after the norm of "
+    "the layer. The QK circuit, W_Q W_Kᵀ, decides where the head looks: the query's stream goes through W_Q and becomes q,"
     " the key's stream goes through W_K and becomes k, and q · k is the score, which softmax turns into an attention "
     "weight. The OV circuit, W_V W_O, decides what is written once the head looks there: the key's stream goes "
     "through W_V and becomes v, which is multiplied by the attention weight, goes through W_O and is added to the "
@@ -215,8 +215,8 @@ def _head_drawing():
                 "reads",
                 *(_arrow(x, 480, x, 450) + _box(x - 28, 424, 56, 24, "vector") for x in (key, query)),
                 _text(middle, 430, "what the head reads", "bold"),
-                _text(middle, 445, "the raw embedding of each word,", "small"),
-                _text(middle, 459, "or what layer 0 makes of it", "small"),
+                _text(middle, 445, "one vector for each token,", "small"),
+                _text(middle, 459, "after the norm of its layer", "small"),
             ),
             _part(
                 "tokens",

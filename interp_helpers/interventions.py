@@ -178,19 +178,20 @@ def streams_without(bridge, texts, heads, z: Z = 0.0):
 
 
 @checked
-def read_channels(bridge, texts, streams: Float[Tensor, "depth batch position d_model"]):
+def read_channels(bridge, streams: Float[Tensor, "depth batch position d_model"]):
     """What every layer makes of given residual streams: {"q": queries, "k": keys, "v": values}.
 
     Each is `(layer, batch, position, head, d_head)`, before rotary embeddings and before norms of queries and keys.
     Keys and values that several heads share stand there once, so their head axis may be shorter. streams: as
-    `residual_streams` gives them, for texts of the same number and length as `texts`, else ArgumentError.
+    `residual_streams` gives them, else ArgumentError. Positions mean nothing here, so a text may be a single position.
     """
     layers, _ = _shape(bridge)
     if len(streams) != layers + 1:
         raise ArgumentError(f"streams must be as residual_streams gives them, {layers + 1} deep; got {len(streams)}.")
     names = {channel: [f"blocks.{layer}.attn.hook_{channel}" for layer in range(layers)] for channel in "qkv"}
     with bridge.hooks(fwd_hooks=_put_streams(bridge, streams)):
-        seen = _seen(bridge, texts, [name for of_channel in names.values() for name in of_channel])
+        tokens = torch.zeros(streams.shape[1:3], dtype=torch.long)  # any: the streams are replaced
+        seen = _seen(bridge, tokens, [name for of_channel in names.values() for name in of_channel])
     return {channel: torch.stack([seen[name] for name in of_channel]) for channel, of_channel in names.items()}
 
 

@@ -264,7 +264,7 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
     ends = [(order.index(source), order.index(target)) for source, target, *_ in edges]
     words = [f"{channel} {weight:{format}}".replace("-", "−") for *_, channel, weight in edges]
     room = [(3.1 * len(name) + 5, 10) for name in nodes], [(2.7 * len(text) + 2, 7) for text in words]
-    routes = _routes(places, ends, *map(np.array, room))
+    routes = _routes(places, ends, *map(np.array, room), np.array(ax.get_xlim()) * scale[0])
     for (start, end), text, (*_, channel, weight), (bend, spot) in zip(ends, words, edges, routes):
         colour, width = np.array(to_rgb(CHANNEL_COLOURS[channel])), 5 * float(abs(weight) / largest)
         ax.add_patch(
@@ -286,11 +286,12 @@ def _arc(start, end, bend, at):
     return (1 - at) ** 2 * start + 2 * at * (1 - at) * control + at**2 * end
 
 
-def _routes(places, ends, boxes, labels):
+def _routes(places, ends, boxes, labels, edges):
     """For each edge how much its arrow bends and where its label stands, so that all keep clear of each other.
 
     places: `(node, 2)`, in points. ends: the two nodes of each edge. boxes, labels: `(number, 2)`, halves of their
-    sizes. Every arrow takes what costs least beside the others, and does so again when the later ones have come.
+    sizes. edges: the left and the right end of the picture. Every arrow takes what costs least beside the others, and
+    does so again when the later ones have come.
     """
     arcs, spots, bends = {}, {}, {}
     for edge, (start, end) in [*enumerate(ends)] * 2:
@@ -301,6 +302,7 @@ def _routes(places, ends, boxes, labels):
             arc = _arc(places[start], places[end], bend, np.linspace(0.05, 0.95, 25))
             seen = arc[~_inside(arc, places[[start, end]], boxes[[start, end]]).any(1)]
             through = _inside(arc, places[passed], boxes[passed] + 3).sum()
+            through += ((arc[:, 0] < edges[0] + 20) | (arc[:, 0] > edges[1] - 20)).sum()
             over = _inside(arc, written, labels[others]).sum()
             beside = _inside(seen, drawn, 6).sum()
             for at, side in product([0.5, 0.4, 0.6], [0, 1, -1]):

@@ -106,7 +106,7 @@ def test_an_unknown_part_is_refused_with_the_list():
 
 SAID = ["tokens", "embedding", "residual stream", "attention", "added", "MLP", "unembedding", "softmax"]
 SAID_OF_A_HEAD = [
-    "·Princess", "looks at", "raw embedding", "layer 0", "QK circuit", "where the head looks", "W_Q and becomes q",
+    "·Princess", "looks at", "one vector", "norm", "QK circuit", "where the head looks", "W_Q and becomes q",
     "W_K and becomes k", "score", "OV circuit", "what is written", "W_V", "W_O", "added to the query's stream", "W_U",
     "logits",
 ]  # fmt: skip

@@ -411,7 +411,7 @@ def test_nan_is_refused():
         lambda model, _: patch_heads(model, [(0, 0)]),
         lambda model, _: permute_queries(model),
         lambda model, texts: streams_without(model, texts, [(0, 0)]),
-        lambda model, texts: read_channels(model, texts, torch.zeros(LAYERS + 1, *texts.shape, WIDTH)),
+        lambda model, texts: read_channels(model, torch.zeros(LAYERS + 1, *texts.shape, WIDTH)),
         lambda model, texts: patch_channel(model, [(0, 0)], "q", torch.zeros(LAYERS, *texts.shape, HEADS, 4)),
         lambda model, texts: z_gradient(model, lambda model: model(texts).logits.sum()),
     ],
@@ -555,7 +555,7 @@ def projected(family, layer, stream):
 @torch.no_grad()
 def test_channels_are_what_the_weights_make_of_the_streams(family):
     streams = torch.randn(LAYERS + 1, *TOKENS.shape, WIDTH)
-    channels = read_channels(bridge(family), TOKENS, streams)
+    channels = read_channels(bridge(family), streams)
     for layer in range(LAYERS):
         found = {channel: values[layer] for channel, values in channels.items()}
         close(found, projected(family, layer, streams[layer]))
@@ -563,7 +563,7 @@ def test_channels_are_what_the_weights_make_of_the_streams(family):
 
 def test_channels_of_a_layer_are_those_of_a_run_with_its_stream_alone(any_bridge):
     streams = torch.randn_like(residual_streams(any_bridge, TOKENS))
-    channels = read_channels(any_bridge, TOKENS, streams)
+    channels = read_channels(any_bridge, streams)
     for layer, channel in product(range(any_bridge.cfg.n_layers), "qkv"):
         with any_bridge.hooks(fwd_hooks=patch_stream(any_bridge, layer, streams[layer])):
             (found,) = interventions._record(any_bridge, TOKENS, [f"blocks.{layer}.attn.hook_{channel}"])
@@ -572,7 +572,7 @@ def test_channels_of_a_layer_are_those_of_a_run_with_its_stream_alone(any_bridge
 
 def test_heads_that_read_what_they_read_change_nothing(any_bridge):
     before = logits(any_bridge)
-    channels = read_channels(any_bridge, TOKENS, residual_streams(any_bridge, TOKENS))
+    channels = read_channels(any_bridge, residual_streams(any_bridge, TOKENS))
     for channel, values in channels.items():
         hooks = patch_channel(any_bridge, places(any_bridge), channel, values)
         torch.testing.assert_close(logits(any_bridge, hooks=hooks), before, atol=1e-5, rtol=0)
@@ -580,7 +580,7 @@ def test_heads_that_read_what_they_read_change_nothing(any_bridge):
 
 def test_a_head_with_all_channels_of_another_run_writes_what_it_writes_there(any_bridge):
     z, there = head_z(any_bridge, TOKENS), head_z(any_bridge, OTHER)
-    channels = read_channels(any_bridge, TOKENS, residual_streams(any_bridge, OTHER))
+    channels = read_channels(any_bridge, residual_streams(any_bridge, OTHER))
     hooks = [hook for channel in "qkv" for hook in patch_channel(any_bridge, [(1, 0)], channel, channels[channel])]
     with any_bridge.hooks(fwd_hooks=hooks):
         patched = head_z(any_bridge, TOKENS)
@@ -607,8 +607,8 @@ def attend(family, layer, channels):
 @torch.no_grad()
 def test_a_head_attends_with_the_patched_channels_and_its_own_others(family, patched):
     model, before = bridge(family), head_z(bridge(family), TOKENS)[1]
-    own = read_channels(model, TOKENS, residual_streams(model, TOKENS))
-    other = read_channels(model, TOKENS, torch.randn(LAYERS + 1, *TOKENS.shape, WIDTH))
+    own = read_channels(model, residual_streams(model, TOKENS))
+    other = read_channels(model, torch.randn(LAYERS + 1, *TOKENS.shape, WIDTH))
     mixed, hooks = {channel: values[1].clone() for channel, values in own.items()}, []
     for channel in patched:
         group = 1 if family == "llama" and channel in "kv" else 2
@@ -632,16 +632,15 @@ def test_an_unknown_channel_is_refused():
 def test_channels_and_streams_of_another_shape_are_refused_and_the_bridge_is_as_before():
     model, before = bridge("llama"), logits(bridge("llama"))
     streams, z = residual_streams(model, TOKENS), head_z(model, TOKENS)
-    channels = read_channels(model, TOKENS, streams)
+    channels = read_channels(model, streams)
 
     def patch(channel, values):
         return patch_channel(model, [(0, 0)], channel, values)
 
     for refused, problem in [
-        (lambda: read_channels(model, TOKENS, streams[:-1]), "3 deep; got 2"),
-        (lambda: read_channels(model, TOKENS, streams[..., :-1]), "vectors have 16 numbers"),
-        (lambda: read_channels(model, TOKENS, streams[0]), "streams must be"),
-        (lambda: read_channels(model, TOKENS[:, :5], streams), "agree in number and length"),
+        (lambda: read_channels(model, streams[:-1]), "3 deep; got 2"),
+        (lambda: read_channels(model, streams[..., :-1]), "vectors have 16 numbers"),
+        (lambda: read_channels(model, streams[0]), "streams must be"),
         (lambda: streams_without(model, TOKENS[:, :5], [(0, 0)], z), "agree in number and length"),
         (lambda: patch("q", channels["q"][:1]), "of 2 layers; got 1"),
         (lambda: patch("q", channels["q"][0]), "values must be"),
@@ -664,7 +663,7 @@ def test_what_the_induction_heads_of_storybook_read_through_each_channel():
 
     def second_copy(streams):
         found = {}
-        for channel, values in read_channels(model, tokens, streams).items():
+        for channel, values in read_channels(model, streams).items():
             with model.hooks(fwd_hooks=patch_channel(model, induction, channel, values)):
                 found[channel] = copy_losses(model, tokens)[1].mean()
         return found

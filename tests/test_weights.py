@@ -307,7 +307,7 @@ def test_matching_ranks_by_hand():
 
 def channels(model, words, streams):
     """Queries, keys and values of every layer for one word a text, (layer, word, head or group, d_head)."""
-    return {name: each[:, :, 0] for name, each in interventions.read_channels(model, words[:, None], streams).items()}
+    return {name: each[:, :, 0] for name, each in interventions.read_channels(model, streams).items()}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

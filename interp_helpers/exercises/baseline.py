@@ -8,7 +8,20 @@ import torch
 from ..errors import TextError
 from ..models import context_length
 from ..text import encode, token_labels
-from .judging import Exercise, Wrong, as_tensor, choose, fresh, parts, random_pattern, require, same, shown
+from .judging import (
+    Exercise,
+    Wrong,
+    after,
+    as_tensor,
+    causal,
+    choose,
+    fresh,
+    parts,
+    random_pattern,
+    require,
+    same,
+    shown,
+)
 
 # 1a: temperature and top-p. Answers: logits (..., vocabulary), temperature and top_p -> (..., vocabulary).
 
@@ -162,15 +175,6 @@ def _query_by_query(q, k, v, W_O, scale):
     return torch.stack(rows, -2) @ W_O
 
 
-def _after(scores, by=1):
-    """Which keys come `by` or more positions after the query."""
-    return torch.ones_like(scores).triu(by).bool()
-
-
-def _pattern(scores, by=1):
-    return scores.masked_fill(_after(scores, by), -torch.inf).softmax(-1)
-
-
 def _scaled(q, k, scale):
     return q @ k.mT / scale
 
@@ -184,33 +188,33 @@ ONE_HEAD = Exercise(
     reference=_query_by_query,
     inputs=_heads,
     mistakes={
-        "you did not divide the scores by `scale`.": lambda q, k, v, out, scale: _pattern(q @ k.mT) @ v @ out,
+        "you did not divide the scores by `scale`.": lambda q, k, v, out, scale: causal(q @ k.mT) @ v @ out,
         "you multiplied the scores by `scale`. Divide by it, so that the scores of long vectors stay moderate.": (
-            lambda q, k, v, out, scale: _pattern(q @ k.mT * scale) @ v @ out
+            lambda q, k, v, out, scale: causal(q @ k.mT * scale) @ v @ out
         ),
         "you divided the scores by d_head. Divide them by `scale`, which is the square root of d_head in GPT-2.": (
-            lambda q, k, v, out, scale: _pattern(_scaled(q, k, q.shape[-1])) @ v @ out
+            lambda q, k, v, out, scale: causal(_scaled(q, k, q.shape[-1])) @ v @ out
         ),
         "you divided the scores by the square root of d_head, whatever `scale` is. That is right for GPT-2, but "
         "GPT-Neo does not scale its scores. Divide by `scale`.": lambda q, k, v, out, scale: (
-            _pattern(_scaled(q, k, q.shape[-1] ** 0.5)) @ v @ out
+            causal(_scaled(q, k, q.shape[-1] ** 0.5)) @ v @ out
         ),
         "you did not mask the keys after the query, so your head looks at tokens that have not been written yet.": (
             lambda q, k, v, out, scale: _scaled(q, k, scale).softmax(-1) @ v @ out
         ),
         "your mask is on the wrong side: it hides the keys before the query, and the head sees those after it.": (
             lambda q, k, v, out, scale: (
-                _scaled(q, k, scale).masked_fill(~_after(q @ k.mT, 0), -torch.inf).softmax(-1) @ v @ out
+                _scaled(q, k, scale).masked_fill(~after(q @ k.mT, 0), -torch.inf).softmax(-1) @ v @ out
             )
         ),
         "your mask hides the query's own position too. A token may look at itself, and the first has nothing else to "
-        "look at.": lambda q, k, v, out, scale: _pattern(_scaled(q, k, scale), 0) @ v @ out,
+        "look at.": lambda q, k, v, out, scale: causal(_scaled(q, k, scale), 0) @ v @ out,
         "your mask lets every query see one key after it. Hide all keys after the query.": (
-            lambda q, k, v, out, scale: _pattern(_scaled(q, k, scale), 2) @ v @ out
+            lambda q, k, v, out, scale: causal(_scaled(q, k, scale), 2) @ v @ out
         ),
         "you set the masked scores to 0, but the softmax still gives attention to a score of 0. Set them to minus "
         "infinity.": lambda q, k, v, out, scale: (
-            _scaled(q, k, scale).masked_fill(_after(q @ k.mT), 0).softmax(-1) @ v @ out
+            _scaled(q, k, scale).masked_fill(after(q @ k.mT), 0).softmax(-1) @ v @ out
         ),
         "you masked after the softmax, so the keys after the query took their share and the rows do not sum to 1 any "
         "more. Mask the scores, before the softmax.": lambda q, k, v, out, scale: (
@@ -218,27 +222,27 @@ ONE_HEAD = Exercise(
         ),
         "your softmax runs over the queries. Every query shares its attention among the keys, so the softmax runs over "
         "the last axis.": lambda q, k, v, out, scale: (
-            _scaled(q, k, scale).masked_fill(_after(q @ k.mT), -torch.inf).softmax(-2) @ v @ out
+            _scaled(q, k, scale).masked_fill(after(q @ k.mT), -torch.inf).softmax(-2) @ v @ out
         ),
         "you forgot the softmax: the scores have to become weights that sum to 1.": lambda q, k, v, out, scale: (
             _scaled(q, k, scale).tril() @ v @ out
         ),
         "you swapped q and k. A row of the scores belongs to a query, and a column to a key.": (
-            lambda q, k, v, out, scale: _pattern(_scaled(k, q, scale)) @ v @ out
+            lambda q, k, v, out, scale: causal(_scaled(k, q, scale)) @ v @ out
         ),
         "you added up over the queries. Each query adds up the values of the keys, so multiply the pattern by v as it "
-        "is, and not its transpose.": lambda q, k, v, out, scale: _pattern(_scaled(q, k, scale)).mT @ v @ out,
+        "is, and not its transpose.": lambda q, k, v, out, scale: causal(_scaled(q, k, scale)).mT @ v @ out,
         "you took the value at the query's own position. A query adds up the values of the keys that it looks at.": (
             lambda q, k, v, out, scale: v @ out
         ),
         "you added up the keys. The attention decides where to look; what is added up are the values.": (
-            lambda q, k, v, out, scale: _pattern(_scaled(q, k, scale)) @ k @ out
+            lambda q, k, v, out, scale: causal(_scaled(q, k, scale)) @ k @ out
         ),
         "you returned z, the weighted sum of the values. Multiply it by W_O to get what the head writes.": (
-            lambda q, k, v, out, scale: _pattern(_scaled(q, k, scale)) @ v
+            lambda q, k, v, out, scale: causal(_scaled(q, k, scale)) @ v
         ),
         "you returned the attention pattern. Add up the values with these weights, and multiply by W_O.": (
-            lambda q, k, v, out, scale: _pattern(_scaled(q, k, scale))
+            lambda q, k, v, out, scale: causal(_scaled(q, k, scale))
         ),
     },
     praise="your head writes what it should, for every head that was tried, scaled or not.",
@@ -251,18 +255,18 @@ ONE_HEAD = Exercise(
 
 def _views(generator):
     """Patterns whose rows do not all see all that came before. In the first, every row sees several keys."""
-    causal = torch.ones(8, 8).tril().bool()
-    prefix, padded = causal.clone(), causal.clone()
+    triangle = torch.ones(8, 8).tril().bool()
+    prefix, padded = triangle.clone(), triangle.clone()
     prefix[:, :3] = True  # three tokens that see each other whole
     padded[:, :2] = False
     padded[0, 0] = padded[1, 1] = True  # padding on the left: these rows see themselves only
-    window = causal & torch.ones(8, 8).triu(-3).bool()
+    window = triangle & torch.ones(8, 8).triu(-3).bool()
     for visible, leading in [
         (prefix, (2, 3)),
         (window, (4,)),
         (padded, (3, 2)),
-        (causal[-3:], (2, 3)),
-        (causal[:5, :5], ()),
+        (triangle[-3:], (2, 3)),
+        (triangle[:5, :5], ()),
     ]:
         yield _seen(visible, leading, generator), visible
 

@@ -9,7 +9,20 @@ from ..errors import TextError
 from ..hooks import read, visit_attention
 from ..models import context_length, prepare
 from ..text import Batch, encode
-from .judging import Exercise, Wrong, as_tensor, choose, head_of, parts, random_pattern, require, shown, watched
+from .judging import (
+    Exercise,
+    Wrong,
+    as_tensor,
+    choose,
+    gives,
+    head_of,
+    off,
+    parts,
+    random_pattern,
+    require,
+    shown,
+    watched,
+)
 
 # The keys of each kind of head, in a sentence.
 KEYS = {
@@ -614,15 +627,6 @@ def _scores(model, pairs):
     return torch.stack(scores).double().mean(0)
 
 
-def _gives(number, wrong):
-    """Whether a number of the project is another one than it should be: the fact called `wrong`."""
-    return lambda facts: _off(number)(facts) and abs(facts.said[number] - getattr(facts, wrong)) <= ROUNDED
-
-
-def _off(number):
-    return lambda facts: abs(facts.said[number] - getattr(facts, number)) > ROUNDED
-
-
 def _verdict(score, chance, shuffled, named):
     if score < 2 * chance:
         return "no head stands out. That is a finding too, so report it as one."
@@ -648,26 +652,26 @@ OWN_KIND = Exercise(
     mistakes={
         "head {head} gives your target {score:.3f} of its attention, but another head gives it {top:.3f}. Take "
         "the head that gives most.": lambda facts: facts.score <= facts.top - ROUNDED,
-        "your `score` is the mean over all heads. Give the score of your head.": _gives("score", "mean_score"),
-        "your `score` was measured on the shuffled texts. Give the score on the texts in order.": _gives(
-            "score", "shuffled"
+        "your `score` is the mean over all heads. Give the score of your head.": gives("score", "mean_score", ROUNDED),
+        "your `score` was measured on the shuffled texts. Give the score on the texts in order.": gives(
+            "score", "shuffled", ROUNDED
         ),
         "your `chance` spreads attention over all keys of the text. A query sees no key after it, so spread the "
-        "attention over the keys up to the query.": _gives("chance", "chance_all_keys"),
-        "you divided `chance` by all queries. Only the queries that have a target count, as in the score.": _gives(
-            "chance", "chance_all_queries"
+        "attention over the keys up to the query.": gives("chance", "chance_all_keys", ROUNDED),
+        "you divided `chance` by all queries. Only the queries that have a target count, as in the score.": gives(
+            "chance", "chance_all_queries", ROUNDED
         ),
         "your `chance` is one mean over the queries of all texts. Average it within each text first, as `score_all` "
-        "does, so that the two can be compared.": _gives("chance", "chance_all_texts"),
-        "your `shuffled` is the highest score of any head on the shuffled texts. Take the same head as before.": _gives(
-            "shuffled", "top_shuffled"
+        "does, so that the two can be compared.": gives("chance", "chance_all_texts", ROUNDED),
+        "your `shuffled` is the highest score of any head on the shuffled texts. Take the same head as before.": gives(
+            "shuffled", "top_shuffled", ROUNDED
         ),
-        "your `shuffled` is the score on the texts in order. Measure it on the shuffled texts.": _gives(
-            "shuffled", "score"
+        "your `shuffled` is the score on the texts in order. Measure it on the shuffled texts.": gives(
+            "shuffled", "score", ROUNDED
         ),
     }
     | {
-        f"for `{name}` your answer is {{said[{name}]:.3f}} where it should be {{{name}:.3f}}.": _off(name)
+        f"for `{name}` your answer is {{said[{name}]:.3f}} where it should be {{{name}:.3f}}.": off(name, ROUNDED)
         for name in NUMBERS
     },
     praise="head {head} gives your target {score:.3f} of its attention. A head that looks at all keys alike would give "

@@ -190,7 +190,7 @@ def _scores(queries, keys, W_Q, b_Q, W_K, b_K):
 
 PREFIX_RANK = Exercise(
     "5c",
-    "Keys behind a word",
+    "Keys after a word",
     kind="Build",
     difficulty=4,
     points=4,
@@ -564,7 +564,7 @@ DISGUISE = Exercise(
     },
     # Without {gap}, which depends on the numbers drawn: notebooks store what a pass prints.
     praise="two heads got other numbers for Q and K, and the model has the same logits as before, up to a hundredth of "
-    "the largest. A single column of W_Q says nothing about a head, because only the product of W_Q and W_K counts.",
+    "the largest. A single column of W_Q says little about a head, because only the product of W_Q and W_K counts.",
 )
 
 
