@@ -277,16 +277,16 @@ def contexts(storybook):
         "3g": {"bridge": bridge, "tokenizer": tokenizer, "used": []},
         "4a": {"model": model, "modules": hooks.layout(model).outputs, "tokens": batches[0].tokens[:2, :20]},
         "4c": {"rows": rows, "layer": 1},
-        # Of what follows, all but 6b are only left blank here.
+        # Of what follows, all but 6a are only left blank here.
         "4d": dict.fromkeys(["once", "twice", "renamed", "layer"]),
         "4g": dict.fromkeys(["model", "tokenizer", "layer", "slope"]),
         "4h": dict.fromkeys(["bridge", "batches", "layer"]),
         "5b": dict.fromkeys(["raw", "effective"]),
         "5f": {"model": model},
         "5g": {"model": model, "measured": torch.ones(6, 8)},
-        "6a": dict.fromkeys(["zero", "mean", "third"]),
-        "6b": {"bridge": bridge, "tokens": batches[0].tokens[:2, :9]},
-        "6f": dict.fromkeys(["bridge", "tokenizer", "repeated", "z", "limit", "most"]),
+        "6b": dict.fromkeys(["zero", "mean", "third"]),
+        "6a": {"bridge": bridge, "tokens": batches[0].tokens[:2, :9]},
+        "6e": dict.fromkeys(["bridge", "tokenizer", "repeated", "z", "limit", "most"]),
         "6g": dict.fromkeys(["bridge", "tokenizer", "known"]),
     }
 
@@ -340,7 +340,7 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "5b": [{"raw": None, "first layer": None}],
         "5f": [blank, stub],
         "5g": [blank, stub],
-        "6f": [[]],
+        "6e": [[]],
         "6g": [{"clean": None, "right": None, "head": None}],
     }
     for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:

@@ -36,7 +36,7 @@ def loaded():
     return ih.load_bridge("storybook", device="cpu")
 
 
-# 6a
+# 6b
 
 COSTS = {"zero": 2.2, "mean": 0.2}
 THIRD = [
@@ -58,25 +58,25 @@ THIRD = [
         (1.2, "between", "came from zeros being strange"),
     ],
 )
-def test_6a_takes_the_prediction_that_came_true(third, near, words, says):
-    printed = says("6a", near, third=third, **COSTS)
-    assert printed.startswith("✓ 6a passed: zeros cost 2.200 nats of the drop in loss, the mean costs 0.200, and")
+def test_6b_takes_the_prediction_that_came_true(third, near, words, says):
+    printed = says("6b", near, third=third, **COSTS)
+    assert printed.startswith("✓ 6b passed: zeros cost 2.200 nats of the drop in loss, the mean costs 0.200, and")
     assert words in printed
 
 
-def test_6a_blames_nobody_where_the_two_ways_agree(says):
+def test_6b_blames_nobody_where_the_two_ways_agree(says):
     for prediction in ("zero", "mean", "between"):
-        printed = says("6a", prediction, zero=0.01, mean=0.0, third=0.0)
-        assert printed.startswith("✓ 6a passed")
+        printed = says("6b", prediction, zero=0.01, mean=0.0, third=0.0)
+        assert printed.startswith("✓ 6b passed")
         assert "every prediction passes" in printed
 
 
 @pytest.mark.parametrize(("answer", "context", "message"), THIRD)
-def test_6a_names_the_mistake(answer, context, message, says):
-    is_wrong(says("6a", answer, **COSTS, **context), "6a", message)
+def test_6b_names_the_mistake(answer, context, message, says):
+    is_wrong(says("6b", answer, **COSTS, **context), "6b", message)
 
 
-# 6b
+# 6a
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +100,15 @@ def by_parts(head, new):
 
 
 @pytest.mark.parametrize("answer", [by_mask, by_parts])
-def test_6b_takes_right_answers(answer, texts, says):
-    assert says("6b", answer, **texts).startswith("✓ 6b passed")
+def test_6a_takes_right_answers(answer, texts, says):
+    assert says("6a", answer, **texts).startswith("✓ 6a passed")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt-neo"])
-def test_6b_works_in_other_models(family, folders, says):
+def test_6a_works_in_other_models(family, folders, says):
     bridge, _ = ih.load_bridge(str(folders[family]), device="cpu")
     tokens = torch.arange(20).reshape(2, 10)
-    assert says("6b", entry("6b").reference, bridge=bridge, tokens=tokens).startswith("✓ 6b passed")
+    assert says("6a", entry("6a").reference, bridge=bridge, tokens=tokens).startswith("✓ 6a passed")
 
 
 def in_place_and_nothing(head, new):
@@ -134,13 +134,13 @@ def except_in_a_model(head, new):
         (7, "the exercise asks for a function"),
     ],
 )
-def test_6b_names_the_mistake(answer, message, texts, says):
-    printed = says("6b", answer, **texts)
-    assert printed.startswith("✗ 6b not yet: ")
+def test_6a_names_the_mistake(answer, message, texts, says):
+    printed = says("6a", answer, **texts)
+    assert printed.startswith("✗ 6a not yet: ")
     assert message in printed
 
 
-# 6c
+# 6d
 
 
 def with_a_table(x, other, W_Q, b_Q, W_K, b_K):
@@ -155,31 +155,31 @@ def without_the_keys_bias(x, other, W_Q, b_Q, W_K, b_K):
 
 
 @pytest.mark.parametrize("answer", [with_a_table, without_the_keys_bias])
-def test_6c_takes_right_answers(answer, says):
-    assert says("6c", answer).startswith("✓ 6c passed")
+def test_6d_takes_right_answers(answer, says):
+    assert says("6d", answer).startswith("✓ 6d passed")
 
 
-def test_6c_by_hand():
+def test_6d_by_hand():
     """One dimension, no biases: scores are products. The second query, 2, sees keys 0 and ln 3 / 2: weights 1 to 3."""
     x, one = torch.tensor([[[5.0], [2.0], [1.0]]]), torch.ones(1, 1)
     other = torch.tensor([[[0.0], [torch.tensor(3.0).log() / 2], [0.0]]])
-    pattern = entry("6c").reference(x, other, one, torch.zeros(1), one, torch.zeros(1))
+    pattern = entry("6d").reference(x, other, one, torch.zeros(1), one, torch.zeros(1))
     third = torch.tensor([1, 3**0.5, 1]) / (2 + 3**0.5)
     torch.testing.assert_close(pattern[0], torch.stack([torch.eye(3)[0], torch.tensor([0.25, 0.75, 0]), third]))
 
 
 @torch.no_grad()
-def test_6c_is_the_models_pattern_when_both_streams_are_its_own(loaded, texts):
+def test_6d_is_the_models_pattern_when_both_streams_are_its_own(loaded, texts):
     bridge, layer, head = loaded[0], 4, 3
     names = [f"blocks.{layer}.attn.hook_in", f"blocks.{layer}.attn.hook_pattern"]
     _, cache = bridge.run_with_cache(texts["tokens"], names_filter=names)
     normed, pattern = (cache[name] for name in names)
     attn = bridge.blocks[layer].attn
     weights = [each[head] for each in (attn.W_Q, attn.b_Q.reshape(8, -1), attn.W_K, attn.b_K.reshape(8, -1))]
-    torch.testing.assert_close(entry("6c").reference(normed, normed, *weights), pattern[:, head])
+    torch.testing.assert_close(entry("6d").reference(normed, normed, *weights), pattern[:, head])
 
 
-# 6d
+# 6c
 
 
 def by_mask_of_others(logits, token):
@@ -194,8 +194,8 @@ def by_removing(logits, token):
 
 
 @pytest.mark.parametrize("answer", [by_mask_of_others, by_removing])
-def test_6d_takes_right_answers(answer, says):
-    assert says("6d", answer).startswith("✓ 6d passed")
+def test_6c_takes_right_answers(answer, says):
+    assert says("6c", answer).startswith("✓ 6c passed")
 
 
 def probability(logits, token):
@@ -218,23 +218,23 @@ def probability(logits, token):
         (lambda logits, token: logits[..., 99], "your function raised IndexError"),
     ],
 )
-def test_6d_names_the_mistake(answer, message, says):
-    is_wrong(says("6d", answer), "6d", message)
+def test_6c_names_the_mistake(answer, message, says):
+    is_wrong(says("6c", answer), "6c", message)
 
 
 @torch.no_grad()
-def test_6d_is_the_log_odds_of_the_models_loss(loaded, texts):
+def test_6c_is_the_log_odds_of_the_models_loss(loaded, texts):
     """Even odds by hand; and of a model, where no token is certain, what its losses give, and the library."""
-    assert entry("6d").reference(torch.tensor([0.0, 0.0]), torch.tensor(1)).item() == 0
+    assert entry("6c").reference(torch.tensor([0.0, 0.0]), torch.tensor(1)).item() == 0
     bridge, tokens = loaded[0], texts["tokens"]
     logits, following = bridge(tokens)[:, :-1], tokens[:, 1:]
-    found = entry("6d").reference(logits, following)
+    found = entry("6c").reference(logits, following)
     p = (-token_losses(bridge, tokens).double()).exp()
     torch.testing.assert_close(found, p.logit(), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(found.float(), log_odds(logits, following))
 
 
-# 6e
+# 6f
 
 
 def by_einsum(gradient, clean, corrupted):
@@ -242,18 +242,18 @@ def by_einsum(gradient, clean, corrupted):
 
 
 @pytest.mark.parametrize("answer", [by_einsum, lambda g, a, b: (g * a - g * b).mean(2).sum((-2, -1))])
-def test_6e_takes_right_answers(answer, says):
-    assert says("6e", answer).startswith("✓ 6e passed")
+def test_6f_takes_right_answers(answer, says):
+    assert says("6f", answer).startswith("✓ 6f passed")
 
 
-def test_6e_by_hand():
+def test_6f_by_hand():
     """One head, two texts of two positions: the first text's metric changes by 2 * 1 + 3 * 1, the second's by -1."""
     gradient = torch.tensor([[2.0, 3], [1, 7]])[None, None, ..., None]
     change = torch.tensor([[1.0, 1], [-1, 0]])[None, None, ..., None]
-    assert entry("6e").reference(gradient, change, torch.zeros_like(change)).tolist() == [[2.0]]
+    assert entry("6f").reference(gradient, change, torch.zeros_like(change)).tolist() == [[2.0]]
 
 
-def test_6e_estimates_what_a_small_patch_does(loaded, texts):
+def test_6f_estimates_what_a_small_patch_does(loaded, texts):
     bridge, tokens, right, wrong = loaded[0], texts["tokens"], 5, 6
 
     def of_all_texts(bridge):  # their sum, so that each text has the gradient of its own logit difference
@@ -262,7 +262,7 @@ def test_6e_estimates_what_a_small_patch_does(loaded, texts):
 
     gradient, corrupted = z_gradient(bridge, of_all_texts), head_z(bridge, tokens)
     near = corrupted + 0.01 * (head_z(bridge, tokens.roll(1, dims=1)) - corrupted)
-    estimates = entry("6e").reference(gradient, near, corrupted)
+    estimates = entry("6f").reference(gradient, near, corrupted)
     start = logit_difference(bridge, tokens, right, wrong).mean()
     for layer, head in [(0, 3), (3, 1), (5, 7)]:
         with bridge.hooks(fwd_hooks=patch_heads(bridge, [(layer, head)], near)):
@@ -270,7 +270,7 @@ def test_6e_estimates_what_a_small_patch_does(loaded, texts):
         assert estimates[layer, head].item() == pytest.approx(exact.item(), rel=0.1, abs=1e-4)
 
 
-# 6f
+# 6e
 
 SIX = [(3, 1), (4, 3), (4, 4), (5, 1), (5, 5), (5, 7)]
 FEW = [(0, 0), (0, 2), (0, 3), (0, 6), *((1, head) for head in range(8)), *SIX]
@@ -305,25 +305,25 @@ NOT_KEPT = [
 
 
 @pytest.mark.parametrize("kept", [FEW, set(GREEDY)])
-def test_6f_takes_more_than_one_answer(kept, repetition, says):
-    printed = says("6f", kept, **repetition)
-    assert printed.startswith(f"✓ 6f passed: with {len(kept)} of 48 heads, the loss is 12.")
+def test_6e_takes_more_than_one_answer(kept, repetition, says):
+    printed = says("6e", kept, **repetition)
+    assert printed.startswith(f"✓ 6e passed: with {len(kept)} of 48 heads, the loss is 12.")
     assert "Enough is not the same as needed" in printed
-    assert says("6f", kept, **repetition) == printed  # whatever was drawn
+    assert says("6e", kept, **repetition) == printed  # whatever was drawn
 
 
 @pytest.mark.parametrize(("answer", "context", "message"), NOT_KEPT)
-def test_6f_names_the_mistake(answer, context, message, repetition, says):
+def test_6e_names_the_mistake(answer, context, message, repetition, says):
     context = dict(context)
     if chosen := context.pop("chosen", None):
         easiest = token_losses(repetition["bridge"], repetition["repeated"])[:, 30:].mean(1).argsort()[:chosen]
         context["repeated"] = repetition["repeated"][easiest]
-    is_wrong(says("6f", answer, **repetition | context), "6f", message)
+    is_wrong(says("6e", answer, **repetition | context), "6e", message)
 
 
-def test_6f_measures_what_the_library_measures(repetition):
+def test_6e_measures_what_the_library_measures(repetition):
     bridge, repeated = repetition["bridge"], repetition["repeated"]
-    facts = entry("6f").measure(FEW, **repetition)
+    facts = entry("6e").measure(FEW, **repetition)
     others = [(layer, head) for layer in range(6) for head in range(8) if (layer, head) not in FEW]
     with bridge.hooks(fwd_hooks=patch_heads(bridge, others, repetition["z"])):
         drop = second_copy_drop(bridge, repeated).mean().item()
@@ -451,8 +451,8 @@ def test_6g_wants_another_behaviour_than_the_notebooks(loaded, says_6g):
 @pytest.mark.parametrize(
     ("exercise", "said"),
     [
-        ("6a", [words for *_, words in THIRD]),
-        ("6f", [words for *_, words in NOT_KEPT]),
+        ("6b", [words for *_, words in THIRD]),
+        ("6e", [words for *_, words in NOT_KEPT]),
         ("6g", [words for *_, words in [*CHANGES, *EXPERIMENTS]] + [TOO_LITTLE]),
     ],
 )
@@ -464,9 +464,9 @@ def test_every_mistake_of_a_finding_was_made_above(exercise, said):
 def test_no_answer_of_another_kind_stops_a_check(answer, repetition, texts, says):
     bridge, tokenizer = repetition["bridge"], repetition["tokenizer"]
     contexts = {
-        "6a": {"zero": 2.0, "mean": 0.1, "third": 0.1},
-        "6b": texts,
-        "6f": repetition,
+        "6b": {"zero": 2.0, "mean": 0.1, "third": 0.1},
+        "6a": texts,
+        "6e": repetition,
         "6g": {"bridge": bridge, "tokenizer": tokenizer, "known": []},
     }
     for exercise in exercises.checkers(6):
@@ -477,7 +477,7 @@ def test_on_another_model_nothing_crashes(folders, says):
     bridge, tokenizer = ih.load_bridge(str(folders["llama"]), device="cpu")
     context = {"bridge": bridge, "tokenizer": tokenizer}
     repeated = ih.repeated_random_tokens(tokenizer, 10, sequences=2)
-    printed = says("6f", [(0, 1)], repeated=repeated, z=0.0, limit=3.0, most=4, **context)
-    is_wrong(printed, "6f", "So no set of heads can be found here")
+    printed = says("6e", [(0, 1)], repeated=repeated, z=0.0, limit=3.0, most=4, **context)
+    is_wrong(printed, "6e", "So no set of heads can be found here")
     traced = {**BOYS, "head": (1, 1), "share": 0.5, "control_share": 0.0}
     is_wrong(says("6g", traced, known=[], **context), "6g", "should prefer the right word")

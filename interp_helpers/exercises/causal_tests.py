@@ -28,7 +28,7 @@ from .judging import (
     shown,
 )
 
-# 6a: a third way to take a head away. Answers: "zero", "mean" or "between": near which the cost lies when a head is
+# 6b: a third way to take a head away. Answers: "zero", "mean" or "between": near which the cost lies when a head is
 # given its own z of another sequence.
 
 
@@ -67,7 +67,7 @@ def _missed(where):
 
 
 THIRD_WAY = Exercise(
-    "6a",
+    "6b",
     "A third way to take a head away",
     kind="Read",
     difficulty=2,
@@ -82,7 +82,7 @@ THIRD_WAY = Exercise(
 )
 
 
-# 6b: take one head's output away. Answers: head, and new (d_head,) or (batch, position, d_head) -> a hook for
+# 6a: take one head's output away. Answers: head, and new (d_head,) or (batch, position, d_head) -> a hook for
 # "blocks.L.attn.hook_z".
 
 
@@ -214,7 +214,7 @@ CHANGED_IN_PLACE = (
     "so its old numbers would be lost. Work on `z.clone()`."
 )
 REPLACE_HEAD = HookExercise(
-    "6b",
+    "6a",
     "Take one head's output away",
     kind="Build",
     difficulty=3,
@@ -247,7 +247,7 @@ REPLACE_HEAD = HookExercise(
 )
 
 
-# 6c: one channel at a time. Answers: x and other (batch, position, d_model), W_Q and W_K (d_model, d_head), b_Q and b_K
+# 6d: one channel at a time. Answers: x and other (batch, position, d_model), W_Q and W_K (d_model, d_head), b_Q and b_K
 # (d_head,), in the order x, other, W_Q, b_Q, W_K, b_K -> (batch, query, key).
 
 
@@ -274,7 +274,7 @@ def _of_scores(change):
 
 
 KEYS_CHANNEL = Exercise(
-    "6c",
+    "6d",
     "One channel at a time",
     kind="Build",
     difficulty=4,
@@ -326,7 +326,7 @@ KEYS_CHANNEL = Exercise(
 )
 
 
-# 6d: nats saturate, log-odds do not. Answers: logits (..., vocabulary) and ids (...) -> (...).
+# 6c: nats saturate, log-odds do not. Answers: logits (..., vocabulary) and ids (...) -> (...).
 
 
 def _sure_and_unsure(generator):
@@ -359,7 +359,7 @@ def _probability(logits, token):
 
 
 LOG_ODDS = Exercise(
-    "6d",
+    "6c",
     "Nats saturate, log-odds do not",
     kind="Build",
     difficulty=3,
@@ -402,7 +402,7 @@ LOG_ODDS = Exercise(
 )
 
 
-# 6e: attribution patching. Answers: the gradient of a metric, clean and corrupted z, all (layer, head, batch, position,
+# 6f: attribution patching. Answers: the gradient of a metric, clean and corrupted z, all (layer, head, batch, position,
 # d_head) -> (layer, head).
 
 
@@ -417,7 +417,7 @@ def _estimate(gradient, clean, corrupted):
 
 
 ATTRIBUTION_PATCHING = Exercise(
-    "6e",
+    "6f",
     "Attribution patching",
     kind="Build",
     difficulty=4,
@@ -469,7 +469,7 @@ ATTRIBUTION_PATCHING = Exercise(
 )
 
 
-# 6f: as few heads as you can. Answers: a list of (layer, head), which are kept while all others get their means.
+# 6e: as few heads as you can. Answers: a list of (layer, head), which are kept while all others get their means.
 
 DRAWS = 4  # how often the checker draws new tokens, each time as many as the notebook has
 PASSAGES = 6  # texts on which the loss on ordinary text is measured
@@ -518,7 +518,7 @@ _KEPT = (
     "second"
 )
 FEW_HEADS = Exercise(
-    "6f",
+    "6e",
     "As few heads as you can",
     kind="Investigate",
     difficulty=4,
@@ -689,4 +689,4 @@ TRACED = Exercise(
     "values, and {control_share:.3f} with those of the control. Now write what this shows, and what it does not show.",
 )
 
-EXERCISES = [THIRD_WAY, REPLACE_HEAD, KEYS_CHANNEL, LOG_ODDS, ATTRIBUTION_PATCHING, FEW_HEADS, TRACED]
+EXERCISES = [REPLACE_HEAD, THIRD_WAY, LOG_ODDS, KEYS_CHANNEL, FEW_HEADS, ATTRIBUTION_PATCHING, TRACED]
