@@ -699,7 +699,7 @@ def test_a_view_of_circuits_is_small_and_the_same_every_time(storybook):
     values = torch.rand(indices.shape, generator=torch.Generator().manual_seed(0)).sort(descending=True).values
     circuits = {"OV": (values[0], indices[0]), "QK": (values[1], indices[1])}
     view = circuit_view(labels[300:400], labels, circuits)
-    assert len(sent(view)[1]["answers"]) == 8192
+    assert len(sent(view)[1]["answers"]) == 7900
     assert len(view.data.encode()) < 350_000
     assert view.data == circuit_view(labels[300:400], labels, circuits).data
     assert sent(view)[0] != sent(circuit_view(labels[300:400], labels, circuits, start=(0, 1)))[0]
