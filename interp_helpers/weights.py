@@ -103,12 +103,13 @@ def own_rank(scores: Float[Tensor, "*batch token token"]) -> Float[Tensor, "*bat
     return higher.sum(-1) / max(scores.shape[-1] - 1, 1)
 
 
+Values = Float[Tensor, "layer word group d_head"]
+Outputs = Float[Tensor, "layer head d_head d_model"]
+Unembedded = Float[Tensor, "d_model word"]
+
+
 @checked
-def copying_ranks(
-    values: Float[Tensor, "layer word group d_head"],
-    W_O: Float[Tensor, "layer head d_head d_model"],
-    W_U: Float[Tensor, "d_model word"],
-) -> Float[Tensor, "layer head word"]:
+def copying_ranks(values: Values, W_O: Outputs, W_U: Unembedded) -> Float[Tensor, "layer head word"]:
     """`own_rank` of the logits that a head raises when it attends to a word. 0: it raises the word itself most.
 
     values: what the heads make of each word, as `interventions.read_channels` gives them for one word a text. What a
@@ -121,11 +122,7 @@ def copying_ranks(
 
 
 @checked
-def copying_scores(
-    values: Float[Tensor, "layer word group d_head"],
-    W_O: Float[Tensor, "layer head d_head d_model"],
-    W_U: Float[Tensor, "d_model word"],
-) -> Float[Tensor, "layer head"]:
+def copying_scores(values: Values, W_O: Outputs, W_U: Unembedded) -> Float[Tensor, "layer head"]:
     """`copying_score` of every head's circuit from words to their logits. The arguments are those of `copying_ranks`.
 
     The circuit has a row and a column for every word. Its eigenvalues other than 0 are those of a matrix of the size of

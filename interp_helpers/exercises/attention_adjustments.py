@@ -12,7 +12,7 @@ from ..hooks import read, visit_attention
 from ..interventions import text_loss
 from ..models import context_length, prepare
 from ..text import Batch, encode
-from .judging import Exercise, Wrong, choose, parts, random_pattern, require, shown
+from .judging import Exercise, Wrong, call_hook, choose, parts, random_pattern, require, shown
 
 READ = 30  # as in the notebook's regression, a slope is over positions 1 to 29
 
@@ -621,13 +621,7 @@ def _told(name, function):
 
     def hook_of_answer(value, hook):
         shape = value.shape
-        try:
-            new = function(value, hook=hook)
-        except Exception as problem:
-            raise Wrong(
-                f"your hook on {name!r} raised {type(problem).__name__} when given {shown(value)}: {problem}. A hook "
-                "is called as my_hook(value, hook=...)."
-            ) from problem
+        new = call_hook(function, value, hook, f"your hook on {name!r}")
         require(
             new is None or (isinstance(new, torch.Tensor) and new.shape == shape),
             f"your hook on {name!r} returned {shown(new)}, but what passes there has shape {tuple(shape)}.",

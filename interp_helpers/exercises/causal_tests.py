@@ -16,6 +16,7 @@ from .judging import (
     Wrong,
     after,
     as_tensor,
+    call_hook,
     causal,
     choose,
     fresh,
@@ -121,13 +122,7 @@ def _run(hook, given, point=None):
         f"your function returned {shown(hook)}. It should return a hook, which is a function of (z, hook). Define the "
         "hook inside your function, and return its name.",
     )
-    try:
-        found = hook(given, hook=point)
-    except Exception as problem:
-        raise Wrong(
-            f"your hook raised {type(problem).__name__} when given {shown(given)}: {problem}. A hook is called as "
-            "my_hook(z, hook=...)."
-        ) from problem
+    found = call_hook(hook, given, point)
     require(
         found is not None,
         "your hook returned nothing. Let it return the whole z, with one head replaced, because what it returns takes "

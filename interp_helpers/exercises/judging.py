@@ -223,6 +223,17 @@ def require(condition, message):
         raise Wrong(message)
 
 
+def call_hook(function, value, hook, name="your hook"):
+    """What a student's hook returns for a value; Wrong when it raises. name: how the message speaks of the hook."""
+    try:
+        return function(value, hook=hook)
+    except Exception as problem:
+        raise Wrong(
+            f"{name} raised {type(problem).__name__} when given {shown(value)}: {problem}. A hook is called as "
+            "my_hook(value, hook=...)."
+        ) from problem
+
+
 def choose(answer, options):
     """The answer, if it is one of the options, upper or lower case; Wrong with the options otherwise."""
     found = answer.strip().lower() if isinstance(answer, str) else answer
