@@ -101,7 +101,9 @@ def test_a_page_that_cannot_be_made_is_a_sentence(notebook, monkeypatch):
 def test_an_interruption_ends_the_run(notebook):
     write(notebook, "open('begun', 'w').close()", "while True: pass")
     command = [sys.executable, ROOT / "dev/tools/run.py", notebook, notebook]
-    ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
+    ran = subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     end = time.monotonic() + 60
     while not notebook.with_name("begun").exists():
         assert time.monotonic() < end
