@@ -1,6 +1,7 @@
 from . import (
     adjustments,
     attention,
+    checkpoints,
     claims,
     corpus,
     diagram,
@@ -21,9 +22,10 @@ from . import (
     views,
     weights,
 )
+from .checkpoints import checkpoint_log
 from .claims import Claims
 from .errors import ArgumentError, CheckError, ClaimError, FileError, InterpError, ModelError, TextError
-from .evidence import published_figures, training_log
+from .evidence import induction_dates, published_figures, training_log
 from .generation import Generation, record_generation
 from .models import context_length, empty_model, load_bridge, load_model
 from .text import (

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .errors import ArgumentError, ClaimError, checked
 
+NEEDS = {True: "yes", False: "no", None: "is about a training"}  # what a claim is marked with -> in words
+
 
 class Claims:
     """The claims of one run of one notebook.
@@ -38,16 +40,17 @@ class Claims:
     def __call__(self, name, sentence, value, holds: bool | np.bool_ | Bool[Tensor, ""], *, learned, because=None):
         """Print and keep a claim. One that is made again, as when a cell is run again, takes the place of the first.
 
-        name: "01.short-name". learned: whether it needs training, so that it must not hold on the untrained twin.
+        name: "01.short-name". learned: whether it needs training, so that it must not hold on the untrained twin; None
+        for a claim about a training itself, which is the same whatever the model in use.
         because: reason for which it may not hold on another model -> whether that applies here; those that do are
         printed after a cross. With one of them, a claim that fails may have the value NaN: there was nothing to
         measure. Any other value that is not finite raises ArgumentError.
         """
-        value, holds = float(value), bool(holds)
+        value, holds, learned = float(value), bool(holds), None if learned is None else bool(learned)
         reason = "" if holds else " and ".join(each for each, applies in (because or {}).items() if applies)
         if not (math.isfinite(value) or (reason and math.isnan(value))):
             raise ArgumentError(f"The value of {name!r} is {value}; it must be a finite number.")
-        made = {"claim": name, "sentence": sentence, "value": round(value, 3), "holds": holds, "learned": bool(learned)}
+        made = {"claim": name, "sentence": sentence, "value": round(value, 3), "holds": holds, "learned": learned}
         self.made[name] = made | {"because": reason, "model": self.model, "untrained": self.untrained}
         if path := os.environ.get("INTERP_CLAIMS"):
             with open(path, "a", encoding="utf-8") as file:
@@ -57,8 +60,8 @@ class Claims:
             raise ClaimError(f"The claim {name!r} does not hold on storybook: {sentence} (value {made['value']}).")
 
     def table(self):
-        """The claims made so far, one a row: claim, sentence, value, holds (✓ or ✗), needs training (yes or no)."""
+        """The claims made so far, one a row: claim, sentence, value, holds (✓ or ✗), needs training (`NEEDS`)."""
         table = pd.DataFrame(list(self.made.values()), columns=["claim", "sentence", "value", "holds", "learned"])
         table["holds"] = table["holds"].map({True: "✓", False: "✗"})
-        table["needs training"] = table.pop("learned").map({True: "yes", False: "no"})
+        table["needs training"] = [NEEDS[learned] for learned in table.pop("learned")]
         return table.set_index("claim")

@@ -2,7 +2,7 @@
 
 Not every reader can have a real model, so notebooks `keep` what they measured on one, and show it with `load` wherever
 they run. What lies in data/evidence/smollm2 was written by `make real`, which runs every notebook on SmolLM2. The
-published figures come from papers and model cards, the logs from dev/training.
+published figures come from papers and model cards, the logs and the dates of induction heads from dev/training.
 """
 
 import datetime
@@ -21,7 +21,7 @@ from .hub import STORYBOOK
 from .installed import PACKAGES
 
 DATA = Path(__file__).parent / "data"
-FIGURES, EVIDENCE = DATA / "published.json", DATA / "evidence"
+FIGURES, DOSES, EVIDENCE = DATA / "published.json", DATA / "doses.json", DATA / "evidence"
 LOGS = {"storybook": STORYBOOK / "training_log.json", "plain": DATA / "plain" / "training_log.json"}
 
 
@@ -62,6 +62,22 @@ def training_log(name="storybook"):
     measures = pd.DataFrame(log).drop(columns="scores")
     measures["repeat_gain"] *= -1  # the file has the second copy's loss minus the first's
     return measures.rename(columns={"repeat_gain": "second_copy_drop"}), scores
+
+
+def induction_dates():
+    """When an induction head came in trainings of `live.AttentionOnly` with two layers, by what they were trained on.
+
+    Returns a table with a row for each training. Its columns are filler (what all sequences but the repeated ones were:
+    "nothing", where the steps are smaller, "shuffled copies", "random tokens" or "different tokens"), repeats (how many
+    of the 16 sequences in a step repeat a piece), seed (of weights and sequences), and step: as `live.date` gives it
+    with 1000 steps, NaN where no head came.
+
+    >>> list(induction_dates())
+    ['filler', 'repeats', 'seed', 'step']
+    """
+    conditions = json.loads(DOSES.read_text(encoding="utf-8"))
+    rows = [(each["filler"], each["repeats"], *run) for each in conditions for run in enumerate(each["dates"])]
+    return pd.DataFrame(rows, columns=["filler", "repeats", "seed", "step"]).astype({"step": float})
 
 
 def keep(notebook, **arrays):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from .errors import ModelError, TextError, explained
+from .errors import ArgumentError, ModelError, TextError, explained
 from .installed import smollm2_folder
 
 STORYBOOK = Path(__file__).parent / "data" / "storybook"
@@ -22,13 +22,18 @@ KNOWN = [  # models that the notebooks are written for; an unknown name is answe
 ]
 
 
-def find_folder(name, kind="model"):
+def find_folder(name, kind="model", *, revision=None):
     """The local folder of a model or a data set. What is of the hub is fetched when the cache does not hold it whole.
 
     name: "storybook", "smollm2", a path, or a hub id; kind: "model" or "dataset", as the hub calls them.
-    Raises ModelError, or TextError for a data set, when there is none, it is damaged, or the hub cannot be reached.
+    revision: a branch, tag or commit of a hub repository; by default its main branch.
+    Raises ModelError, or TextError for a data set, when there is none, it is damaged, or the hub cannot be reached, and
+    ArgumentError for a revision of one that is not on the hub.
     """
     own = {"storybook": lambda: STORYBOOK, "smollm2": smollm2_folder} if kind == "model" else {}
+    if revision is not None and (name in own or Path(name).expanduser().is_dir()):
+        what = f"Only hub repositories have revisions; {name!r} is none, but the revision is {revision!r}"
+        raise ArgumentError(f"{what}. Leave it out, or take a hub id, such as 'EleutherAI/pythia-70m'.")
     folder = own.get(name, Path(name).expanduser)()
     defect, error = (_defect_of_model, ModelError) if kind == "model" else (_defect_of_data_set, TextError)
     if not folder.is_dir():
@@ -36,7 +41,7 @@ def find_folder(name, kind="model"):
         if _looks_like_path(name):
             place = "folder" if kind == "model" else "file or folder"
             raise error(f"There is no {place} {name!r}{hint}. Check the path.")
-        folder = _fetch(name, kind, defect, error, hint)
+        folder = _fetch(name, kind, defect, error, hint, revision)
     if found := defect(folder):
         raise error(f"The folder of {name!r} cannot be used: {found}.")
     return folder
@@ -76,25 +81,34 @@ def _defect_of_data_set(folder):
     return None if any(any(folder.rglob(pattern)) for pattern in TABLES) else f"it holds none of {', '.join(TABLES)}"
 
 
-def _fetch(name, kind, defect, error, hint):
+def _fetch(name, kind, defect, error, hint, revision):
     """The cache folder of a hub repository. The network is asked only when the cache does not hold it whole."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if kind == "model":  # from its top folder alone: below are copies of the weights in other formats
         offline, wanted = "load_model('storybook')", {"allow_patterns": list(FILES), "ignore_patterns": ["*/*"]}
     else:
         offline, wanted = "load_sentences('reviews')", {"allow_patterns": ["*.md", *TABLES]}
+    version = {"repo_type": kind, "revision": revision}
+    which = f"{name!r}{hint}" if revision is None else f"revision {revision!r} of {name!r}{hint}"
     try:
         with suppress(LocalEntryNotFoundError):
-            cached = Path(snapshot_download(name, repo_type=kind, local_files_only=True, **wanted))
+            cached = Path(snapshot_download(name, local_files_only=True, **version, **wanted))
             if defect(cached) is None:
                 return cached
-        HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT)  # one question, no retries: 23 s of them are spared
+        HfApi().repo_info(name, **version, timeout=TIMEOUT)  # one question, no retries: 23 s of them are spared
     except (HFValidationError, RepositoryNotFoundError) as problem:
         raise error(f"The hub has no {kind} {name!r}{hint}, or it is private.") from problem
+    except RevisionNotFoundError as problem:
+        raise error(f"{name!r} has no revision {revision!r}. See its branches on its page on the hub.") from problem
     except Exception as problem:  # no network, a proxy, a time-out, HF_HUB_OFFLINE: each has its own error
-        what = f"{name!r}{hint} is not on this machine and the Hugging Face hub cannot be reached"
+        what = f"{which} is not on this machine and the Hugging Face hub cannot be reached"
         raise error(f"{what} ({type(problem).__name__}). Go on with {offline}, which needs no network.") from problem
-    with explained(error, f"The download of {name!r} broke off", f"Try again, or go on with {offline}."):
-        return Path(snapshot_download(name, repo_type=kind, **wanted))
+    with explained(error, f"The download of {which} broke off", f"Try again, or go on with {offline}."):
+        return Path(snapshot_download(name, **version, **wanted))

@@ -13,12 +13,14 @@ from .text import Batch
 FULL = ("memoryerror", "allocate memory", "not enough memory", "out of memory")  # what backends say, each its own way
 
 
-def load_model(name="storybook", *, device=None, device_map=None, untrained=False):
+def load_model(name="storybook", *, revision=None, device=None, device_map=None, untrained=False):
     """Load a causal language model for looking inside it, and its tokenizer.
 
     name: "storybook" (bundled, needs no network), "smollm2" (a real model from the Python package index, see
         `interp_helpers.installed`), a Hugging Face hub id such as "gpt2" or "EleutherAI/gpt-neo-125M", or the path of a
         local folder.
+    revision: a branch, tag or commit of a hub repository, as transformers takes it, such as "step1000" of
+        "EleutherAI/pythia-70m"; by default its main branch.
     device: "cpu", "cuda", "mps" or a torch.device; by default the best one that is there.
     device_map: for a model too large for one device, "auto" or a map as transformers takes it; instead of a device.
     untrained: give the untrained twin: the same configuration with fresh weights, always the same ones.
@@ -28,7 +30,8 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
 
     Raises ModelError when there is no such model or device, the hub cannot be reached, the folder lacks a part, the
     weights are damaged, incomplete, not finite or too large for the memory, or the model is not causal. Raises
-    FileError when "smollm2" is loaded for the first time and the cache cannot be written.
+    FileError when "smollm2" is loaded for the first time and the cache cannot be written, and ArgumentError for a
+    revision of a model that is not on the hub.
 
     >>> model, tokenizer = load_model("storybook", device="cpu")
     >>> model.training, model.dtype
@@ -42,7 +45,7 @@ def load_model(name="storybook", *, device=None, device_map=None, untrained=Fals
     with explained(ModelError, f"There is no device {device!r}", "Try 'cpu', 'cuda' or 'mps'."):
         device = torch.zeros(1, device=device or _best_device()).device
     with explained(ModelError, f"{name!r} cannot be loaded", advice), _memory_in_words(name):
-        folder = find_folder(name)
+        folder = find_folder(name, revision=None if revision is None else str(revision))
         config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
         if untrained:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # manual_seed seeds CUDA too

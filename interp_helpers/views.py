@@ -1,25 +1,28 @@
 """Interactive views in a notebook or a web page, without any network.
 
-A view holds its numbers and a few lines of JavaScript. `lens_view` and `circuit_view` need nothing else. CircuitsVis
-draws the other views, and `views_loader` brings its bundle, of version 1.43, once a page. CircuitsVis's Python
-functions would put it into every view, and ask the network at each.
+A view holds its numbers and a few lines of JavaScript. `lens_view`, `circuit_view` and `training_view` need nothing
+else. CircuitsVis draws the other views, and `views_loader` brings its bundle, of version 1.43, once a page.
+CircuitsVis's Python functions would put it into every view, and ask the network at each.
 
 A notebook that is not trusted runs no JavaScript. It shows a sentence in place of attention patterns, and the coloured
-text or table alone in place of the other views.
+text, table or patterns alone in place of the other views.
 """
 
 import base64
 import hashlib
 import html
 import json
+import math
 import re
 import zlib
 from importlib import resources
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
 from IPython.display import HTML
 from jaxtyping import Float, Int
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from .errors import ArgumentError, check_finite, checked
@@ -455,6 +458,194 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
 }
 """
 
+# A training: a slider over its frames, the patterns of some heads in one frame, and curves up to it. Patterns and
+# curves stand side by side where there is room, so that both are seen while the training plays.
+_TRAINING = """
+& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important; color-scheme: light}
+& :is(training-bar, training-sides, training-maps, training-foot) {display: flex; flex-wrap: wrap; gap: 12px 24px}
+& training-sides {row-gap: 24px}
+& training-bar {align-items: center; gap: 8px 16px; margin-bottom: 16px}
+& label {display: flex; flex: none; gap: 8px; margin: 0; font-weight: normal}
+& label b {min-width: var(--digits); font-variant-numeric: tabular-nums}
+& input {flex: 1 1 200px; min-width: 0; height: 28px; margin: 0; padding: 0; accent-color: #0072b2; cursor: pointer}
+& button {
+  display: flex; gap: 8px; align-items: center; width: 88px; height: 32px; padding: 0 12px; border: 1px solid #888;
+  border-radius: 0; cursor: pointer; background: white; color: black; font: inherit}
+& button i {width: 11px; height: 12px; background: #0072b2; clip-path: polygon(0 0, 100% 50%, 100% 50%, 0 100%)}
+& button[data-playing] i {clip-path: polygon(0 0, 36% 0, 36% 100%, 64% 100%, 64% 0, 100% 0, 100% 100%, 0 100%)}
+& training-maps {flex: var(--heads) 1 calc(var(--heads) * 250px); align-content: flex-start}
+& training-map {
+  display: grid; flex: 1 1 220px; grid-template: auto auto auto / 16px minmax(0, 1fr); gap: 2px 4px; max-width: 330px}
+& training-map b, & training-map small {grid-column: 2}
+& training-map b {align-self: end; font-size: 13px; overflow-wrap: anywhere}
+& :is(training-map, training-foot) small {color: #555 !important; font-size: 12px !important; line-height: 16px}
+& training-map small:first-of-type {grid-area: 2 / 1; writing-mode: vertical-rl}
+& training-grid {display: block; position: relative; aspect-ratio: 1; overflow: hidden; outline: 1px solid #bbb}
+& canvas {display: block; width: 100%; height: 100%; background: #eee; image-rendering: pixelated; cursor: crosshair}
+& training-grid i {
+  position: absolute; box-sizing: border-box; width: var(--cell); height: var(--cell); border: 2px solid #d55e00;
+  outline: 1px solid white; pointer-events: none}
+& :is(button, input, canvas):focus-visible {outline: 3px solid #d55e00; outline-offset: -2px}
+& input:focus-visible {outline-offset: 1px}
+& training-charts {
+  display: grid; flex: 1 1 220px; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 12px 24px;
+  align-content: start}
+& training-chart {display: block; max-width: 330px}
+& training-chart p {
+  display: flex; gap: 12px; justify-content: space-between; align-items: end; margin: 0 !important; font-size: 13px}
+& training-chart p span {overflow-wrap: anywhere}
+& training-chart p b {color: #0072b2; font-size: 16px; line-height: 1.1; font-variant-numeric: tabular-nums}
+& svg {display: block; width: 100%; height: auto}
+& svg text {fill: #555; font-size: 10px; font-family: sans-serif}
+& svg path {fill: none; stroke: #e4e4e4}
+& svg path:last-of-type {stroke: #aaa; stroke-dasharray: 2 2}
+& polyline {fill: none; stroke: #0072b2; stroke-width: 2; stroke-linejoin: round}
+& circle {fill: #0072b2}
+& training-foot {flex: 1 0 100%; justify-content: space-between}
+& training-foot span {flex: 1 1 260px; min-height: 40px; font-variant-numeric: tabular-nums; overflow-wrap: anywhere}
+& small i {
+  display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px;
+  background: linear-gradient(to right, var(--colours))}
+"""
+
+# Playing goes through all frames in about six seconds. A reader who asked their system for less motion gets six jumps.
+# The cell that was pointed at last stays marked, so that its weight can be followed while the training plays.
+# JupyterLab would take the keys of the slider and of the maps for its own.
+_DRAW_TRAINING = f"""
+const {{tokens, names, steps, even, curves, patterns, letters, colours, start}} = view;{_ADD}"""
+_DRAW_TRAINING += """\
+const size = tokens.length, last = steps.length - 1;
+const limit = (place) => Math.max(0, Math.min(size - 1, place));
+const weight = (frame, head, query, key) => {
+  const row = ((frame * names.length + head) * size * (size + 1)) / 2 + (query * (query + 1)) / 2;
+  const digit = (which) => letters.indexOf(patterns[2 * (row + key) + which]);
+  return (digit(0) * letters.length + digit(1)) / (letters.length ** 2 - 1);
+};
+for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
+  card.id = name + "-" + page.drawn++;
+  card.textContent = "";
+  const bar = add(card, "training-bar", ""), sides = add(card, "training-sides", "");
+  const button = add(bar, "button", ""), label = add(bar, "label", "training step "), slider = add(bar, "input", "");
+  add(button, "i", "");
+  const action = add(button, "span", "Play"), shown = add(label, "b", "");
+  slider.type = "range";
+  slider.max = last;
+  slider.id = label.htmlFor = card.id + "-step";
+  slider.setAttribute("aria-label", "training step");
+  let frame, cell, timer;
+
+  const maps = add(sides, "training-maps", "");
+  const heads = names.map((name, head) => {
+    const map = add(maps, "training-map", "");
+    add(map, "b", name);
+    add(map, "small", "query \\u2192");
+    const grid = add(map, "training-grid", ""), canvas = add(grid, "canvas", ""), mark = add(grid, "i", "");
+    add(map, "small", "key \\u2192");
+    canvas.width = canvas.height = size;
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "img");
+    canvas.onpointermove = canvas.onpointerdown = (event) => {
+      const box = canvas.getBoundingClientRect();
+      const part = [(event.clientY - box.y) / box.height, (event.clientX - box.x) / box.width];
+      point(head, ...part.map((each) => limit(Math.floor(each * size))));
+    };
+    canvas.onkeydown = (event) => {
+      const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+      if (!step) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const [, query, key] = cell ?? [head, size - 1, size - 1];
+      point(head, limit(query + step[0]), limit(key + step[1]));
+    };
+    return {canvas, mark, pen: canvas.getContext("2d")};
+  });
+  const right = add(sides, "training-charts", "");
+  const charts = curves.map(({name, values, ticks, digits}) => {
+    const chart = add(right, "training-chart", ""), title = add(chart, "p", ""), box = add(chart, "div", "");
+    add(title, "span", name);
+    const value = add(title, "b", ""), low = ticks[0], high = ticks[ticks.length - 1];
+    const x = (frame) => 38 + (212 * frame) / last, y = (value) => 106 - (98 * (value - low)) / (high - low);
+    const text = (x, y, side, said) => `<text x="${x}" y="${y}" text-anchor="${side}">${said}</text>`;
+    box.innerHTML = '<svg viewBox="0 0 260 126" role="img">' +
+      ticks.map((tick) => `<path d="M38 ${y(tick)}H250"/>` + text(32, y(tick) + 3.5, "end", tick)).join("") +
+      text(38, 121, "middle", steps[0]) + text(256, 121, "end", steps[last]) +
+      text(140, 121, "middle", "training step" + (even ? "" : " (not to scale)")) +
+      "<path/><polyline/><circle r='4'/></svg>";
+    const drawing = box.firstChild, now = box.querySelector("path:last-of-type");
+    const line = box.querySelector("polyline"), dot = box.querySelector("circle");
+    return () => {
+      const [across, up] = [x(frame), y(values[frame])];
+      value.textContent = values[frame].toFixed(digits);
+      drawing.setAttribute("aria-label", `${name}: ${value.textContent} at step ${steps[frame]}`);
+      line.setAttribute("points", values.slice(0, frame + 1).map((each, at) => `${x(at)},${y(each)}`).join(" "));
+      dot.setAttribute("cx", across);
+      dot.setAttribute("cy", up);
+      now.setAttribute("d", `M${across} 8V106`);
+    };
+  });
+  const foot = add(maps, "training-foot", ""), told = add(foot, "span", "Point at a cell to read its weight.");
+  const legend = add(foot, "small", "attention: 0");
+  add(legend, "i", "");
+  legend.append("1");
+  told.setAttribute("role", "status");
+
+  const tell = () => {
+    if (!cell) return;
+    const [head, query, key] = cell;
+    for (const {mark} of heads) {
+      mark.hidden = false;
+      mark.style.inset = `${(100 * query) / size}% auto auto ${(100 * key) / size}%`;
+    }
+    const part = (kind, place) => `${kind} ${place} '${tokens[place]}'`;
+    const said = key > query ? "no attention to a later position" : weight(frame, head, query, key).toFixed(2);
+    told.textContent = `${part("query", query)} \\u2192 ${part("key", key)}: ${said} (${names[head]})`;
+  };
+  const point = (...to) => {
+    cell = to;
+    tell();
+  };
+  const go = (to) => {
+    frame = to;
+    slider.value = frame;
+    slider.setAttribute("aria-valuetext", `step ${steps[frame]}`);
+    shown.textContent = steps[frame];
+    heads.forEach(({canvas, pen}, head) => {
+      canvas.setAttribute("aria-label", `attention of ${names[head]} at step ${steps[frame]}`);
+      for (let query = 0; query < size; query++) for (let key = 0; key <= query; key++) {
+        pen.fillStyle = colours[Math.round(weight(frame, head, query, key) * (colours.length - 1))];
+        pen.fillRect(key, query, 1, 1);
+      }
+    });
+    for (const draw of charts) draw();
+    tell();
+  };
+  const play = (on) => {
+    clearInterval(timer);
+    timer = null;
+    button.toggleAttribute("data-playing", on);
+    action.textContent = on ? "Pause" : "Play";
+    told.setAttribute("aria-live", on ? "off" : "polite");
+    if (!on) return;
+    if (frame === last) go(0);
+    const stride = matchMedia("(prefers-reduced-motion: reduce)").matches ? Math.ceil(last / 6) : 1;
+    timer = setInterval(() => {
+      if (card.isConnected) go(Math.min(frame + stride, last));
+      if (frame === last || !card.isConnected) play(false);
+    }, (6000 * stride) / last);
+  };
+  button.onclick = () => play(!timer);
+  slider.oninput = () => {
+    play(false);
+    go(Number(slider.value));
+  };
+  bar.onkeydown = (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  };
+  for (const {mark} of heads) mark.hidden = true;
+  go(start);
+}
+"""
+
 _LOAD = """
 if (page.loaded) return;
 page.loaded = true;
@@ -817,6 +1008,137 @@ def _circuit_table(said, rows):
         f'<p>{said}</p><div style="overflow:auto"><table aria-label="{said}" style="color:black">'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+_NIGHT = (8, 34, 84)
+_PLAIN = "background-color:white;color:black;font-family:monospace;font-size:10px;line-height:1.1"
+_TRUSTED = "Trust the notebook to get a slider through the training here."
+
+
+@checked
+def training_view(
+    tokens: list[str],
+    patterns: Float[Tensor, "frame head token token"],
+    names: list[str],
+    steps: list[int],
+    curves: dict[str, list[float | int]],
+    start: int = -1,
+) -> HTML:
+    """How attention patterns form while a model is trained: a slider over the steps, and a button that plays them.
+
+    tokens: a label for every position, as `token_labels` makes them. patterns: `(frame, head, query, key)`, causal
+    attention from 0 to 1, measured on one text at some steps of a training. names: one for every head, such as
+    "L0H2, previous token". steps: the training step of every frame, each larger than the one before. curves: {what was
+    measured, with its unit: a number for every frame}. start: index of the frame that is shown first, from the end when
+    it is negative.
+
+    Patterns are darker where there is more attention, on one scale from 0 to 1. Point at a cell, tap it or go there
+    with the arrow keys to read its weight. Curves have fixed axes and are drawn up to the frame that is shown. Frames
+    lie at equal distances, on the slider and below the curves. Playing takes about six seconds, and six jumps where
+    the system asks for less motion. 33 frames of 3 heads and 24 tokens take about 105 kB.
+
+    The view needs no `views_loader`. A notebook that is not trusted runs no JavaScript and shows the patterns of the
+    start frame alone. Raises ArgumentError for other shapes, NaN, weights outside of 0 to 1 or above the diagonal,
+    lists of other lengths, fewer than two frames, steps that do not increase, and a start that is no frame.
+
+    >>> patterns = torch.tensor([[[[1, 0], [0.5, 0.5]]], [[[1, 0], [0.9, 0.1]]]])
+    >>> type(training_view(["a", "b"], patterns, ["L0H0"], [0, 10], {"loss (nats)": [3.5, 1.2]})).__name__
+    'HTML'
+    """
+    _check_training(tokens, patterns, names, steps, curves, start)
+    rows, columns = torch.tril_indices(len(tokens), len(tokens))
+    levels = (patterns.cpu().double() * (len(_LETTERS) ** 2 - 1)).round().long()
+    start %= len(steps)
+    colours = _attention_colours()
+    view = {
+        "tokens": tokens,
+        "names": names,
+        "steps": steps,
+        "even": len(set(np.diff(steps).tolist())) == 1,
+        "curves": [_curve(name, values) for name, values in curves.items()],
+        "patterns": _packed(levels[..., rows, columns], 2),
+        "letters": _LETTERS,
+        "colours": colours,
+        "start": start,
+    }
+    shades = [colours[share] for share in (0, 35, 100)]
+    style = f"& {{--heads: {len(names)}; --cell: {100 / len(tokens):.4g}%; --digits: {len(str(steps[-1]))}ch; "
+    style += f"--colours: {shades[0]}, {shades[1]} 35%, {shades[2]}}}{_TRAINING}"
+    fallback = _training_text(f"Attention at training step {steps[start]}", tokens, names, patterns[start], colours)
+    return _card("training", "", view, fallback, style, _DRAW_TRAINING)
+
+
+def _check_training(tokens, patterns, names, steps, curves, start):
+    """Raise ArgumentError for what `training_view` cannot show."""
+    frames, heads, positions, _ = patterns.shape
+    if not patterns.numel() or frames < 2:
+        raise ArgumentError(
+            f"patterns has the shape {tuple(patterns.shape)}; give at least two frames, a head and a position."
+        )
+    lengths = {"tokens": (tokens, positions), "names": (names, heads), "steps": (steps, frames)}
+    lengths |= {f'the curve "{name}"': (values, frames) for name, values in curves.items()}
+    for name, (given, expected) in lengths.items():
+        if len(given) != expected:
+            raise ArgumentError(
+                f"The length of {name} is {len(given)}, but patterns has the shape {tuple(patterns.shape)}: (frame, "
+                f"head, query, key). Give {expected}."
+            )
+    check_finite(patterns=patterns)
+    if patterns.min() < 0 or patterns.max() > 1 + 1e-5:  # a softmax may round to a little more
+        raise ArgumentError(
+            f"patterns goes from {patterns.min():.4g} to {patterns.max():.4g}. Give attention after its softmax, from "
+            "0 to 1."
+        )
+    if patterns.triu(1).any():
+        raise ArgumentError("patterns has weights above the diagonal. Give causal attention, with queries as rows.")
+    if any(later <= step for step, later in pairwise(steps)):
+        raise ArgumentError(f"steps is {steps}. Each must be larger than the one before.")
+    for name, values in curves.items():
+        if not all(map(math.isfinite, values)):
+            raise ArgumentError(f'The curve "{name}" holds NaN or infinity. Give a number for every frame.')
+    if not -frames <= start < frames:
+        raise ArgumentError(
+            f"start is {start}, but there are {frames} frames. Give an index from {-frames} to {frames - 1}."
+        )
+
+
+def _curve(name, values):
+    """A curve with the ticks of its axis, and as many decimals as tell a hundredth of the axis apart."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    digits = max(0, 2 - math.floor(math.log10(ticks[-1] - ticks[0])))
+    return {
+        "name": name,
+        "values": [round(value, digits) for value in values],
+        "ticks": [round(tick, digits + 1) for tick in ticks.tolist()],
+        "digits": digits,
+    }
+
+
+def _attention_colours():
+    """A colour for every hundredth of attention. Its lightness falls evenly from white by way of blue."""
+    parts = zip((255, 255, 255), _MORE, _NIGHT)
+    shades = [np.interp(range(101), [0, 35, 100], part).round().astype(int) for part in parts]
+    return [_rgb(colour) for colour in zip(*shades)]
+
+
+def _training_text(said, tokens, names, patterns, colours):
+    """The patterns of a frame as they are without JavaScript: two coloured spaces for a cell, in lines that keep them.
+    Neighbours of one colour share an element, because their number decides how large the view is."""
+    figures = []
+    for name, pattern in zip(names, (5 * (patterns * 20).round().int()).tolist()):
+        lines = []
+        for query, row in enumerate(pattern):
+            shades = [colours[weight] for weight in row[: query + 1]] + ["#eeeeee"] * (len(row) - query - 1)
+            runs = [(shade, len(list(run))) for shade, run in groupby(shades)]
+            lines.append("".join(f'<span style="background-color:{shade}">{"  " * run}</span>' for shade, run in runs))
+        label, body = html.escape(name), "\n".join(lines)
+        figures.append(f'<p>{label}</p><pre role="img" aria-label="{label}" style="{_PLAIN}">{body}</pre>')
+    text = html.escape(" ".join(tokens))
+    said = f"{said}: rows are queries, columns are keys, darker is more. Text: {text}"
+    return f"<p>{said}</p>{''.join(figures)}<p>{_TRUSTED}</p>"
 
 
 def _packed(numbers, width):

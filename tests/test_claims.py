@@ -68,14 +68,16 @@ def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
     assert claim.table().columns.tolist() == ["sentence", "value", "holds", "needs training"]
     claim("00.a", "One", 1, True, learned=False)
     claim("00.b", "Two", 2.00049, np.False_, learned=True)
+    claim("00.c", "Three", 3, True, learned=None)
     table = claim.table()
-    assert table.index.tolist() == ["00.a", "00.b"]
-    assert table["holds"].tolist() == ["✓", "✗"]
-    assert table["needs training"].tolist() == ["no", "yes"]
+    assert table.index.tolist() == ["00.a", "00.b", "00.c"]
+    assert table["holds"].tolist() == ["✓", "✗", "✓"]
+    assert table["needs training"].tolist() == ["no", "yes", "is about a training"]
     lines = [json.loads(line) for line in (tmp_path / "claims.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(each["claim"], each["value"], each["holds"], each["model"], each["untrained"]) for each in lines] == [
         ("00.a", 1.0, True, "gpt2", True),
         ("00.b", 2.0, False, "gpt2", True),
+        ("00.c", 3.0, True, "gpt2", True),
     ]
 
 

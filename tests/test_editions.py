@@ -76,7 +76,7 @@ def test_headings_answers_checks_and_checkers_belong_together(path):
     assert [cell.id for cell in headings] == [f"exercise-{name}" for name in found]  # no heading in another form
     assert list(found) == list(exercises.checkers(number))
     assert {name: each["title"] for name, each in found.items()} == {
-        name: exercises.title(checker) for name, checker in exercises.checkers(number).items()
+        name: checker.title for name, checker in exercises.checkers(number).items()
     }
     assert [each for each in answers(notebook) if each.startswith("answer-")] == [f"answer-{name}" for name in found]
     marked = [cell.id for cell in notebook.cells if f"BEGIN {editions.SOLUTION}" in cell.source]

@@ -4,13 +4,16 @@ import datetime
 import json
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 
+import doses
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from interp_helpers import ArgumentError, FileError, evidence, published_figures, training_log
+from interp_helpers import ArgumentError, FileError, evidence, induction_dates, live, published_figures, training_log
 from interp_helpers.hub import STORYBOOK
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -57,6 +60,38 @@ def test_another_log_is_read_in_the_same_way_and_an_unknown_one_refused(tmp_path
     assert scores["induction"].shape == (3, 6, 8)
     with pytest.raises(ArgumentError, match=r"no training log 'gpt2'.* 'storybook' and 'plain'"):
         training_log("gpt2")
+
+
+# When the small model's induction head came.
+def test_dates_are_a_table_with_a_row_for_each_training(tmp_path, monkeypatch):
+    kept = [{"filler": "nothing", "repeats": 16, "dates": [20, None]}, {"filler": "x", "repeats": 4, "dates": [None]}]
+    (tmp_path / "doses.json").write_text(json.dumps(kept), encoding="utf-8")
+    monkeypatch.setattr(evidence, "DOSES", tmp_path / "doses.json")
+    wanted = {
+        "filler": ["nothing", "nothing", "x"],
+        "repeats": [16, 16, 4],
+        "seed": [0, 1, 0],
+        "step": [20.0, None, None],
+    }
+    pd.testing.assert_frame_equal(induction_dates(), pd.DataFrame(wanted))
+    (tmp_path / "doses.json").write_text(json.dumps(kept[1:]), encoding="utf-8")
+    assert induction_dates()["step"].dtype == float, "also where no head came in any training"
+
+
+def test_dates_are_complete():
+    """Every condition of the script that wrote them, with every seed, and all sequences repeated, without a filler."""
+    table = induction_dates()
+    conditions = [("nothing", live.SEQUENCES), *product(doses.FILLERS, doses.REPEATS)]
+    wanted = [(*condition, seed) for condition in conditions for seed in doses.SEEDS]
+    assert sorted(table[["filler", "repeats", "seed"]].itertuples(index=False, name=None)) == sorted(wanted)
+    dates = table["step"].dropna()
+    assert ((dates % 10 == 0) & (dates > 0) & (dates <= doses.STEPS)).all()
+    assert table.query("filler == 'nothing' and repeats == 16")["step"].notna().all()
+
+
+def test_a_training_again_gives_the_date_that_is_kept():
+    kept = induction_dates().query("filler == 'nothing' and repeats == 16 and seed == 1")["step"].item()
+    assert live.date(live.AttentionOnly(2, seed=1), seed=1, steps=doses.STEPS) == kept
 
 
 # What notebooks keep of a real model.

@@ -1,7 +1,6 @@
 """The driver of the exercises, and every entry: its mistakes are fed back, its reference passes, blanks are blanks.
 
-What is particular to a notebook is in test_exercises_<topic>.py, and to 02 here. Checkers that are functions are tested
-there too.
+What is particular to a notebook is in test_exercises_<topic>.py, and to 02 here.
 """
 
 import json
@@ -33,6 +32,7 @@ from interp_helpers.exercises import (
     causal_tests,
     judging,
     residual_stream,
+    training_dynamics,
     weight_exploration,
 )
 from interp_helpers.exercises.head_specialization import (
@@ -232,6 +232,7 @@ ENTRIES = [
     *attention_adjustments.EXERCISES,
     *weight_exploration.EXERCISES,
     *causal_tests.EXERCISES,
+    *training_dynamics.EXERCISES,
 ]
 FUNCTIONS = [exercise for exercise in ENTRIES if exercise.reference]
 
@@ -288,6 +289,9 @@ def contexts(storybook):
         "6a": {"bridge": bridge, "tokens": batches[0].tokens[:2, :9]},
         "6e": dict.fromkeys(["bridge", "tokenizer", "repeated", "z", "limit", "most"]),
         "6g": dict.fromkeys(["bridge", "tokenizer", "known"]),
+        "7c": dict.fromkeys(["losses", "trained", "asked"]),
+        "7d": {"baseline": None},
+        "7g": dict.fromkeys(["trained", "means"]),
     }
 
 
@@ -342,6 +346,9 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "5g": [blank, stub],
         "6e": [[]],
         "6g": [{"clean": None, "right": None, "head": None}],
+        "7d": [(None, None)],
+        "7e": [{"draw": blank, "dates": None}, {"draw": blank, "dates": (None, None)}],
+        "7g": [{2: None, 7: None}, {2: {"off": None, "control": None}}],
     }
     for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
         printed = says(capsys, exercise.id, answer, **contexts.get(exercise.id, {}))

@@ -16,6 +16,7 @@ from scipy.stats import kstest, zscore
 from transformers import AutoModelForCausalLM
 
 from interp_helpers import (
+    ArgumentError,
     ModelError,
     adjustments,
     attention,
@@ -95,6 +96,70 @@ def test_a_hub_model_in_the_cache_needs_no_network(folders, tmp_path, monkeypatc
     (snapshot / "model.safetensors").unlink()  # as an interrupted download leaves it
     with pytest.raises(ModelError, match="cannot be reached"):
         load_model("someone/tiny", device="cpu")
+
+
+def test_a_revision_in_the_cache_is_the_one_that_is_asked_for(folders, tmp_path, monkeypatch):
+    cached = tmp_path / "models--someone--tiny"
+    (cached / "refs").mkdir(parents=True)
+    for revision, family in [("main", "gpt2"), ("step10", "llama")]:
+        shutil.copytree(folders[family], cached / "snapshots" / f"commit{revision}")
+        (cached / "refs" / revision).write_text(f"commit{revision}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kinds = [load_model("someone/tiny", revision=each, device="cpu")[0].config.model_type for each in (None, "step10")]
+    assert kinds == ["gpt2", "llama"]
+    with pytest.raises(ModelError, match=r"^revision '20' of 'someone/tiny' is not on this machine"):
+        load_model("someone/tiny", revision=20, device="cpu")
+
+
+def test_a_revision_is_asked_of_the_cache_then_of_the_hub_then_fetched(monkeypatch, folders):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fetch(name, *, revision, local_files_only=False, **options):
+        asked.append((("cache" if local_files_only else "fetched"), name, revision))
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        return str(folders["gpt2"])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "repo_info", lambda self, name, *, revision, **_: asked.append(("hub", name, revision))
+    )
+    load_model("someone/tiny", revision="step10", device="cpu")
+    load_model("someone/tiny", device="cpu")
+    places = ["cache", "hub", "fetched"]
+    assert asked == [(place, "someone/tiny", revision) for revision in ("step10", None) for place in places]
+
+
+def test_a_revision_that_the_hub_does_not_have(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+    def refuse(error):
+        def call(*given, **options):
+            raise error
+
+        return call
+
+    unknown = RevisionNotFoundError.__new__(RevisionNotFoundError, "no such revision")  # it wants a whole response
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse(LocalEntryNotFoundError("not here")))
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", refuse(unknown))
+    with pytest.raises(ModelError, match=r"^'someone/tiny' has no revision 'step3'\. See its branches"):
+        load_model("someone/tiny", revision="step3", device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_only_a_hub_repository_has_revisions(kind, folders):
+    names = ["storybook", "smollm2"] if kind == "model" else []
+    for name in [*names, str(folders["gpt2"])]:
+        with pytest.raises(
+            ArgumentError, match=rf"^Only hub repositories .* '{name}' .*'step1'\. Leave it out, or take"
+        ):
+            find_folder(name, kind, revision="step1")
+    with pytest.raises(ArgumentError, match="Only hub repositories have revisions"):
+        load_model(revision="step1")
 
 
 def test_copies_in_other_formats_are_fetched_of_a_data_set_only(monkeypatch, tmp_path):

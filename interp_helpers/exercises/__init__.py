@@ -33,7 +33,7 @@ import os
 from importlib import import_module
 
 from ..errors import ArgumentError, CheckError, InterpError
-from .judging import Blank, Exercise, Wrong, is_blank, shown, watched
+from .judging import Blank, Wrong, is_blank, shown, watched
 
 # One module a notebook, in their order.
 TOPICS = [
@@ -50,16 +50,11 @@ _results = {}
 
 
 def checkers(notebook):
-    """{exercise: its entry} of a notebook, 1 to 7, in their order: {"2a": ..., "2b": ...}.
-
-    Modules that are not converted yet have CHECKERS, functions that take the answer and the context.
-    """
+    """{exercise: its entry} of a notebook, 1 to 7, in their order: {"2a": ..., "2b": ...}."""
     if notebook not in range(1, len(TOPICS) + 1):
         raise ArgumentError(f"There is no notebook {notebook!r} with exercises; they go from 1 to {len(TOPICS)}.")
     topic = import_module(f"{__name__}.{TOPICS[notebook - 1]}")
-    if hasattr(topic, "EXERCISES"):
-        return {exercise.id: exercise for exercise in topic.EXERCISES}
-    return {f"{notebook}{letter}": function for letter, function in zip("abcdefghijkl", topic.CHECKERS)}
+    return {exercise.id: exercise for exercise in topic.EXERCISES}
 
 
 def check(exercise, answer, **context):
@@ -88,7 +83,7 @@ def check(exercise, answer, **context):
     except Wrong as problem:
         result, line = WRONG, f"✗ {name} not yet: {problem}"
     except Exception as problem:
-        if isinstance(checker, Exercise) and (checker.reference or isinstance(problem, InterpError)):
+        if checker.reference or isinstance(problem, InterpError):
             raise  # the answer's own errors are Wrong by now, so the call is at fault
         kind = f"{type(problem).__name__}: {problem}"
         line = f"✗ {name} not yet: {shown(answer)} cannot be checked ({kind}). Is it what the exercise asks for?"
@@ -101,7 +96,7 @@ def check(exercise, answer, **context):
 
 def _check_context(name, checker, context):
     """Raise ArgumentError unless the context is what an exercise needs: that is the cell's part, not the answer's."""
-    function = (checker.measure or checker.inputs) if isinstance(checker, Exercise) else checker
+    function = checker.measure or checker.inputs
     _, *taken = inspect.signature(function).parameters.values()  # the first is the answer, or the generator
     needed = [parameter.name for parameter in taken if parameter.default is parameter.empty]
     missing = [each for each in needed if each not in context]
@@ -116,11 +111,6 @@ def report(notebook):
     """A table of a notebook's exercises: its number, 1 to 7 -> exercise, what it is about, and its last result."""
     import pandas as pd
 
-    rows = {name: (title(checker), _results.get(name, BLANK)) for name, checker in checkers(notebook).items()}
+    rows = {name: (checker.title, _results.get(name, BLANK)) for name, checker in checkers(notebook).items()}
     print(f"{sum(result == PASSED for _, result in rows.values())} of {len(rows)} passed")
     return pd.DataFrame(rows, index=["about", "result"]).T.rename_axis("exercise")
-
-
-def title(checker):
-    """What an exercise is about; of a checker that is a function, the first line of its docstring without full stop."""
-    return checker.title if isinstance(checker, Exercise) else checker.__doc__.strip().splitlines()[0].rstrip(".")
