@@ -79,9 +79,10 @@ def test_dates_are_a_table_with_a_row_for_each_training(tmp_path, monkeypatch):
 
 
 def test_dates_are_complete():
-    """Every condition of the script that wrote them, with every seed, and all sequences repeated, without a filler."""
+    """Every condition of the script that wrote them, with every seed, and what comes when all sequences repeat."""
     table = induction_dates()
-    conditions = [("nothing", live.SEQUENCES), *product(doses.FILLERS, doses.REPEATS)]
+    whole = [(filler, live.SEQUENCES) for filler in ("nothing", *(f"{before} first" for before in doses.FIRST))]
+    conditions = [*whole, *product(doses.FILLERS, doses.REPEATS)]
     wanted = [(*condition, seed) for condition in conditions for seed in doses.SEEDS]
     assert sorted(table[["filler", "repeats", "seed"]].itertuples(index=False, name=None)) == sorted(wanted)
     dates = table["step"].dropna()

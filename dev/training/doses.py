@@ -2,7 +2,7 @@
 
 Trains `live.AttentionOnly` on data of which a part repeats, with ten seeds each, and writes a list of
 {"filler", "repeats", "dates"}: the step at which a head first passes one half on induction, or null when none has by
-`STEPS`. Half an hour on one core; the course carries the result as interp_helpers/data/doses.json.
+`STEPS`. An hour on one core; the course carries the result as interp_helpers/data/doses.json.
 """
 
 import argparse
@@ -22,6 +22,7 @@ FILLERS = {
     "different tokens": live.different_tokens,
 }
 REPEATS = (14, 12, 10, 8, 6, 4)  # of live.SEQUENCES sequences a step
+FIRST = ("shuffled copies", "random tokens")  # trained on alone, before sequences that all repeat
 
 
 def dates(draw):
@@ -43,7 +44,7 @@ def main():
     torch.set_num_threads(1)  # these products are too small to share
     conditions = [(filler, repeats) for filler in FILLERS for repeats in REPEATS]
     found = [{"filler": "nothing", "repeats": live.SEQUENCES, "dates": dates(live.repeated_pieces)}]
-    for before in ("shuffled copies", "random tokens"):
+    for before in FIRST:
         dated = dates_after(FILLERS[before])
         found.append({"filler": f"{before} first", "repeats": live.SEQUENCES, "dates": dated})
     for filler, repeats in tqdm(conditions):
