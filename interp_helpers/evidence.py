@@ -67,13 +67,11 @@ def training_log(name="storybook"):
 def induction_dates():
     """When an induction head came in trainings of `live.AttentionOnly` with two layers, by what they were trained on.
 
-    Returns a table with a row for each training, and these columns:
-
-    filler: what all sequences but the repeated ones were, "nothing" (the steps are smaller), "shuffled copies", "random
-        tokens" or "different tokens"; "shuffled copies first" and "random tokens first" stand for 100 steps on these
-        alone, before a training in which all sequences repeat.
-    repeats: how many of the 16 sequences in a step repeat a piece. seed: of weights and sequences.
-    step: as `live.date` gives it with 1000 steps; NaN where no head came.
+    Returns a table with a row for each training. Its columns are filler (what all sequences but the repeated ones were:
+    "nothing", where the steps are smaller, "shuffled copies", "random tokens" or "different tokens"), repeats (how many
+    of the 16 sequences in a step repeat a piece), seed (of weights and sequences), and step: as `live.date` gives it
+    with 1000 steps, NaN where no head came. The fillers "shuffled copies first" and "random tokens first" stand for 100
+    steps on these alone, before a training in which all sequences repeat.
 
     >>> list(induction_dates())
     ['filler', 'repeats', 'seed', 'step']
