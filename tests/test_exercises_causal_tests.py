@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from judged import is_wrong
 
 import interp_helpers as ih
 from interp_helpers import exercises
@@ -22,12 +23,6 @@ from interp_helpers.interventions import (
 
 def entry(exercise):
     return exercises.checkers(6)[exercise]
-
-
-def is_wrong(printed, exercise, message):
-    assert printed.startswith(f"✗ {exercise} not yet: ")
-    assert message in printed
-    assert "cannot be checked" not in printed
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from judged import is_wrong
 from torch.nn.functional import cross_entropy
 
 from interp_helpers import ArgumentError, exercises, live, training_log
@@ -14,12 +15,6 @@ from interp_helpers.exercises import training_dynamics
 
 def entry(exercise):
     return exercises.checkers(7)[exercise]
-
-
-def is_wrong(printed, exercise, message):
-    assert printed.startswith(f"✗ {exercise} not yet: ")
-    assert message in printed
-    assert "cannot be checked" not in printed
 
 
 # 7a

@@ -35,6 +35,13 @@ def causal(heads, positions, seed=0):
     return scores.masked_fill(torch.ones(positions, positions).triu(1).bool(), -torch.inf).softmax(-1)
 
 
+def twice_on_a_page(view, folder):
+    """The path of a page that holds a view twice, as when a cell was run again."""
+    file = folder / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    return file
+
+
 def words(count):
     return [f"·word{each}" for each in range(count)]
 
@@ -538,8 +545,7 @@ def test_a_lens_is_drawn_switches_and_shows_what_is_pointed_at(width, tmp_path):
     control = (prompt[0].flip(0), prompt[1].roll(1, -1))
     view = lens_view(Words(NASTY), *prompt, control, top_k=3)
     tables = named(view)
-    file = tmp_path / "page.html"
-    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    file = twice_on_a_page(view, tmp_path)
     with browser(tmp_path / "profile") as page:
         page.width(width)
         page.open(file.as_uri())
@@ -814,8 +820,7 @@ def test_circuits_are_drawn_switch_and_filter(width, tmp_path):
     given["OV"][0][12, 4, 0] = torch.tensor([8.0, 4, 0, -1])
     view = circuit_view(NASTY, NASTY, given, start=(12, 4), marks={"OV": torch.full((30, 9), 0.5)})
     lists = unpacked(view)
-    file = tmp_path / "page.html"
-    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    file = twice_on_a_page(view, tmp_path)
     with browser(tmp_path / "profile") as page:
         page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window has it that is in use
         page.width(width)
@@ -1127,8 +1132,7 @@ def test_a_training_is_drawn_moves_and_plays(width, tmp_path):
     names, curves = ["L0H2, <b>", "L1H0"], {"loss & more": falling, "score": [frame / 12 for frame in range(frames)]}
     view = training_view(NASTY, given, names, steps, curves, start=3)
     colours, patterns = sent(view)[1]["colours"], unpacked_training(view)
-    file = tmp_path / "page.html"
-    file.write_text(f"<!doctype html><meta charset=utf-8>{view.data}{view.data}", encoding="utf-8")
+    file = twice_on_a_page(view, tmp_path)
     with browser(tmp_path / "profile") as page:
         page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window has it that is in use
         page.width(width)
