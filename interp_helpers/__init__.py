@@ -11,6 +11,8 @@
 | `weights` | what can be read without running the model |
 | `interventions` | ablate and patch, and what that does to a metric |
 | `live` | a small model that trains in the notebook |
+| `features` | sparse autoencoders, and on which texts a unit fires |
+| `toy` | toy models of superposition |
 | `checkpoints` | a training log of a model whose checkpoints are stored |
 | `evidence` | published figures, training logs, and what the notebooks measured on a real model |
 | `plots`, `views` | figures with matplotlib; interactive views, with CircuitsVis where it has one |

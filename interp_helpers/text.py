@@ -13,6 +13,7 @@ from .errors import ArgumentError, TextError, checked, explained
 from .hub import find_folder
 
 DATA = Path(__file__).parent / "data"
+EXCERPTS = {"held out": "held_out.csv", "training": "training.csv.xz"}
 TEXT_COLUMNS = ("text", "sentence", "review", "content")  # where a table's sentences are looked for, in this order
 
 
@@ -171,6 +172,37 @@ def token_batches(tokenizer, texts, *, context=None, start=None, size=8, cut=Fal
     return [Batch.from_rows(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 
+def equal_length(tokenizer, texts, *, context=None):
+    """Token ids of texts, `(text, position)`, each cut to the length of the shortest. Nothing is padded or added.
+
+    context: the longest sequence that the model can read. Raises TextError as `token_batches` does."""
+    batches = token_batches(tokenizer, texts, context=context, size=1, cut=context is not None)
+    rows = [batch.tokens[0] for batch in batches]
+    return torch.stack([row[: min(map(len, rows))] for row in rows])
+
+
+def inside_quotation(labels):
+    """For every token of a text, whether a quotation in straight double marks is open after it: a list of bool.
+
+    labels: as `token_labels` makes them. Returns None for a text in which a quotation is still open at the end of
+    a paragraph: then a mark is missing, or a speech goes on in the next one, and every state after that place could be
+    the wrong way round.
+
+    >>> inside_quotation(['·said', ',', '·"', 'Yes', '!"'])
+    [False, False, True, True, False]
+    """
+    inside, states, text = False, [], ""
+    for label in labels:
+        for character in label:
+            text = (text + character)[-2:]
+            if character == '"':
+                inside = not inside
+            if text == "↵↵" and inside:
+                return None
+        states.append(inside)
+    return states
+
+
 def repeated_random_tokens(tokenizer, length, *, sequences=16, start=None, seed=0):
     """Random tokens, then the same again: ids `(sequence, 2 * length)`, or one more with the id `start` in front.
 
@@ -204,18 +236,22 @@ def passages():
     return (DATA / "passages.txt").read_text(encoding="utf-8").splitlines()
 
 
-def book_excerpts():
-    """256 excerpts of nine books in the public domain, most of them novels: a table with the columns "book" and "text".
+def book_excerpts(part="held out"):
+    """Excerpts of books in the public domain, most of them novels: a table with the columns "book" and "text".
 
+    part: "held out" for 256 excerpts of nine books that storybook was not trained on, or "training" for 2400 excerpts
+        of the 352 books that it was trained on. For other models it is unknown which texts they have seen, because
+        books as old as these may be in anyone's training data.
     book: title and author. Each excerpt begins with a paragraph and is 128 tokens long with storybook's tokenizer,
-    which is storybook's whole context. storybook was not trained on these books. Of other models this is unknown,
-    because books as old as these may be in anyone's training data.
+    which is storybook's whole context. Raises ArgumentError for another part.
 
     >>> table = book_excerpts()
     >>> len(table), table["book"].nunique()
     (256, 9)
     """
-    return pd.read_csv(DATA / "held_out.csv", keep_default_na=False)
+    if part not in EXCERPTS:
+        raise ArgumentError(f"There are no excerpts {part!r}; there are {' and '.join(map(repr, EXCERPTS))}.")
+    return pd.read_csv(DATA / EXCERPTS[part], keep_default_na=False)
 
 
 def load_sentences(name="reviews", *, split="test", column=None):

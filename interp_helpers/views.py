@@ -1,11 +1,12 @@
 """Interactive views in a notebook or a web page, without any network.
 
-A view holds its numbers and a few lines of JavaScript. `lens_view`, `circuit_view` and `training_view` need nothing
-else. CircuitsVis draws the other views, and `views_loader` brings its bundle, of version 1.43, once a page.
-CircuitsVis's Python functions would put it into every view, and ask the network at each.
+A view holds its numbers and a few lines of JavaScript. `lens_view`, `circuit_view`, `training_view` and `blind_view`
+need nothing else, and `contexts_view` needs no JavaScript either. CircuitsVis draws the other views, and `views_loader`
+brings its bundle, of version 1.43, once a page. CircuitsVis's Python functions would put it into every view, and ask
+the network at each.
 
 A notebook that is not trusted runs no JavaScript. It shows a sentence in place of attention patterns, and the coloured
-text, table or patterns alone in place of the other views.
+texts, table or patterns alone in place of the other views.
 """
 
 import base64
@@ -17,6 +18,7 @@ import re
 import zlib
 from importlib import resources
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -646,6 +648,159 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
 }
 """
 
+# Contexts of a unit, one a row. Where there is room, the rows are aligned at the token in question, which stands in the
+# second of three columns. Elsewhere each row is ordinary text.
+_CONTEXTS = """
+& {
+  max-width: 60em !important; box-sizing: border-box; container-type: inline-size; font-size: 14px;
+  line-height: 1.5 !important; color-scheme: light}
+& p {margin: 0 0 8px !important; color: black !important}
+& small {color: #555 !important; font-size: 12px !important}
+& ol {margin: 0 0 16px !important; font-size: 13px}
+& li {
+  display: flow-root; margin: 0 !important; padding: 4px 0; border-top: 1px solid #e4e4e4; color: black;
+  overflow-wrap: anywhere}
+& li > span {display: inline !important}
+& li > small {float: right; margin-left: 12px; line-height: 20px; font-variant-numeric: tabular-nums}
+@container (min-width: 600px) {
+  & li {
+    display: grid; grid-template-columns: minmax(0, 7fr) minmax(0, 4fr) auto; align-items: end; padding: 2px 0}
+  & li > span {display: block !important; width: auto !important}
+}
+"""
+
+# All units lie on one another, and one of them is seen, so that the buttons below them stay where they are.
+_BLIND = """
+& [hidden] {display: none !important}
+&[id] > div {display: grid}
+&[id] > div > div {grid-area: 1 / 1; min-width: 0; margin: 0 !important; visibility: hidden}
+&[id] > div > [data-shown] {visibility: visible}
+& p[role=status] {font-weight: bold; scroll-margin-top: 72px}
+& blind-bar {
+  display: flex; flex-wrap: wrap; gap: 8px; position: sticky; bottom: 0; padding: 8px 0; border-top: 1px solid #bbb;
+  background: white}
+& blind-bar span {display: flex; flex-wrap: wrap; gap: 8px}
+& blind-bar span:first-child {margin-right: auto}
+& button {
+  min-height: 32px; padding: 2px 12px; border: 1px solid #888; border-radius: 0; cursor: pointer; background: white;
+  color: black; font: inherit}
+& button:focus-visible {outline: 3px solid #d55e00; outline-offset: 1px}
+& button[aria-pressed] {border-color: #0072b2; background: #e3f0f8}
+& button[aria-pressed=true] {background: #0072b2; color: white}
+& button[aria-disabled=true] {border-color: #ccc; color: #767676; cursor: default}
+& table {
+  width: auto; margin: 0 0 16px !important; border: 0 !important; border-collapse: collapse !important;
+  font-size: 13px !important; table-layout: auto !important}
+& tr {background: white !important}
+& :is(td, th) {
+  padding: 4px 24px 4px 0 !important; border: solid #e4e4e4 !important; border-width: 1px 0 0 !important;
+  background: white !important; color: black !important; font-weight: normal !important; text-align: left !important;
+  vertical-align: middle !important; white-space: normal !important}
+& thead th {border: 0 !important; color: #555 !important}
+& table button {min-height: 28px; padding: 2px 8px; white-space: nowrap}
+@container (max-width: 599px) {& :is(td, th) {padding-right: 12px !important}}
+"""
+
+# After an answer comes the next unit without one, and after the last answer the result. From then on, kinds are known
+# and answers stay. Where the number of the unit has been scrolled out of sight, it comes back with the next unit. A
+# button that cannot act keeps the focus. JupyterLab would take the keys of buttons for its own.
+_DRAW_BLIND = f"""
+const {{kinds}} = view;{_ADD}"""
+_DRAW_BLIND += """\
+for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
+  card.id = name + "-" + page.drawn++;
+  const [question, legend, stage] = card.children, units = [...stage.children], answers = units.map(() => null);
+  for (const part of [card.lastChild, ...units.flatMap((unit) => [unit.firstChild, unit.lastChild])]) part.remove();
+  const said = document.createElement("p"), result = add(card, "section", ""), bar = add(card, "blind-bar", "");
+  stage.before(said);
+  said.setAttribute("role", "status");
+  said.tabIndex = -1;
+  const button = (parent, text, act) => {
+    const made = add(parent, "button", text);
+    made.type = "button";
+    made.onclick = act;
+    return made;
+  };
+  const table = (label, heads, rows) => {
+    const made = add(result, "table", ""), line = add(made.createTHead(), "tr", ""), body = made.createTBody();
+    made.setAttribute("aria-label", label);
+    for (const head of heads) add(line, "th", head).scope = "col";
+    return rows.map(([first, ...cells]) => {
+      const row = add(body, "tr", "");
+      add(row, "th", first).scope = "row";
+      for (const cell of cells) add(row, "td", cell);
+      return row;
+    });
+  };
+  let at, done = false;
+
+  const go = (to) => {
+    at = to;
+    const shown = at !== null, name = `Unit ${at + 1} of ${units.length}`;
+    for (const part of [question, legend, stage, previous, next]) part.hidden = !shown;
+    for (const choice of choices) {
+      choice.hidden = done;
+      choice.setAttribute("aria-pressed", shown && choice.textContent === answers[at]);
+    }
+    back.hidden = !done || !shown;
+    result.hidden = shown;
+    units.forEach((unit, number) => unit.toggleAttribute("data-shown", number === at));
+    previous.setAttribute("aria-disabled", at === 0);
+    next.setAttribute("aria-disabled", at === units.length - 1);
+    said.textContent = !shown ? "Units that you called \u201cone meaning\u201d, for every kind" :
+      done ? `${name}: ${kinds[at]}. Your answer: ${answers[at]}.` : name;
+  };
+  const turn = (to) => {
+    go(to);
+    said.scrollIntoView({block: "nearest"});
+  };
+  const finish = () => {
+    done = true;
+    result.textContent = "";
+    table("result", ["kind", choices[0].textContent], [...new Set(kinds)].map((kind) => {
+      const given = answers.filter((_, unit) => kinds[unit] === kind);
+      return [kind, `${given.filter((each) => each === choices[0].textContent).length} of ${given.length}`];
+    }));
+    const rows = table("units", ["unit", "kind", "your answer", "texts"],
+      kinds.map((kind, unit) => [unit + 1, kind, answers[unit], ""]));
+    rows.forEach((row, unit) => {
+      button(row.lastChild, "look again", () => {
+        turn(unit);
+        back.focus({preventScroll: true});
+      }).setAttribute("aria-label", `look again at unit ${unit + 1}`);
+    });
+    turn(null);
+    said.focus({preventScroll: true});
+  };
+  const answer = ({target}) => {
+    answers[at] = target.textContent;
+    const open = units.map((_, step) => (at + 1 + step) % units.length).find((unit) => answers[unit] === null);
+    if (open === undefined) finish();
+    else turn(open);
+  };
+
+  const left = add(bar, "span", ""), right = add(bar, "span", "");
+  const choices = ["one meaning", "no single meaning"].map((text) => button(left, text, answer));
+  const back = button(left, "back to the result", () => {
+    const unit = at;
+    turn(null);
+    result.querySelectorAll("button")[unit].focus();
+  });
+  const previous = button(right, "previous", () => turn(Math.max(at - 1, 0)));
+  const next = button(right, "next", () => turn(Math.min(at + 1, units.length - 1)));
+  button(right, "start over", () => {
+    answers.fill(null);
+    done = false;
+    turn(0);
+    choices[0].focus({preventScroll: true});
+  });
+  card.onkeydown = (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  };
+  go(0);
+}
+"""
+
 _LOAD = """
 if (page.loaded) return;
 page.loaded = true;
@@ -1139,6 +1294,165 @@ def _training_text(said, tokens, names, patterns, colours):
     text = html.escape(" ".join(tokens))
     said = f"{said}: rows are queries, columns are keys, darker is more. Text: {text}"
     return f"<p>{said}</p>{''.join(figures)}<p>{_TRUSTED}</p>"
+
+
+class Context(NamedTuple):
+    """A short piece of text around one token at which a unit of a model fires.
+
+    tokens: labels, as `token_labels` makes them. values: the unit's activation at each of them. at: the index of the
+    token in question.
+    """
+
+    tokens: list[str]
+    values: list[float]
+    at: int
+
+
+class Unit(NamedTuple):
+    """A unit of a model, such as a neuron: what kind of unit it is, and its contexts under one heading or more."""
+
+    kind: str
+    contexts: dict[str, list[Context]]
+
+
+@checked
+def contexts_view(contexts: list[Context] | dict[str, list[Context]], title: str | None = None) -> HTML:
+    """Texts around the tokens at which a unit fires, one a row, coloured by its activation.
+
+    contexts: a list of Context, or {heading: such a list}, such as "strongest" and "drawn at random". A token is white
+    at 0 and blue at the largest activation of all rows. Negative activations count as 0. The token in question is bold
+    and underlined, and its activation, with three decimals, stands at the end of the row. Point at another token to
+    read its own. The dot of a label that begins with one is shown as a space.
+
+    On a wide page the rows are aligned at the token in question, as in a concordance; on a narrow one they wrap. The
+    view is HTML without JavaScript, so a notebook that is not trusted shows it too. 16 rows of 17 tokens take about
+    10 kB. Raises ArgumentError for empty lists, tokens and values of unequal number, an `at` outside of the tokens, and
+    NaN.
+
+    >>> contexts = [Context(["the", "·old", "·king", "·slept"], [0, 0, 2.5, 0.1], at=2)]
+    >>> type(contexts_view({"strongest": contexts}, title="a unit for kings")).__name__
+    'HTML'
+    """
+    groups = contexts if isinstance(contexts, dict) else {"": contexts}
+    _check_contexts(groups)
+    largest = _largest(groups)
+    body = f"<p><b>{html.escape(title)}</b></p>" if title else ""
+    body += _legend(f"{largest:.3f}, the largest activation") + _concordance(groups, largest, title or "contexts")
+    name = f"contexts-{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    style = _CONTEXTS.replace("&", f'[data-view="{name}"]')
+    return HTML(f'<div data-view="{name}" style="{_CARD}">{body}</div>\n<style>{style}</style>')
+
+
+def _legend(blue):
+    return f"<p><small>White is 0, and blue is {blue}. The number of a row belongs to the token in bold.</small></p>"
+
+
+_QUESTION = "Read the texts. Would you know where this unit fires next?"
+
+
+@checked
+def blind_view(units: list[Unit]) -> HTML:
+    """A test that the reader takes: which units seem to have one meaning, when nobody says what kind of unit they are?
+
+    units: a list of Unit in the order in which they are shown: shuffle them first. The reader sees the contexts of one
+    unit at a time, as `contexts_view` draws them, and answers "one meaning" or "no single meaning". Activations are
+    divided by the largest of their unit, because their size could give the kind away. The next unit follows by itself,
+    and answers can be changed until the last one is given. Then a table says how many units of each kind were called
+    "one meaning", and all units can be looked at again with their kinds. Nothing is stored or sent.
+
+    The view needs no `views_loader`. A notebook that is not trusted runs no JavaScript and shows all units beneath each
+    other, each with its kind in a line that opens. 12 units of 8 rows of 17 tokens take 60 to 70 kB. Raises
+    ArgumentError for an empty list and for contexts that `contexts_view` refuses.
+
+    >>> contexts = {"strongest": [Context(["the", "·old", "·king"], [0, 0, 2.5], at=2)]}
+    >>> type(blind_view([Unit("neuron", contexts), Unit("feature", contexts)])).__name__
+    'HTML'
+    """
+    if not units:
+        raise ArgumentError("units is empty. Give at least one Unit.")
+    parts = []
+    for number, (kind, contexts) in enumerate(units, start=1):
+        _check_contexts(contexts, f" of unit {number}")
+        largest = _largest(contexts) or 1
+        shares = {
+            heading: [Context(tokens, [value / largest for value in values], at) for tokens, values, at in rows]
+            for heading, rows in contexts.items()
+        }
+        label = f"Unit {number} of {len(units)}"
+        parts.append(
+            f'<div role="group" aria-label="{label}" style="margin-bottom:2em"><p><b>{label}</b></p>'
+            f"{_concordance(shares, 1, 'contexts')}"
+            f"<details><summary>The kind of this unit</summary>{html.escape(kind)}</details></div>"
+        )
+    fallback = f"<p>{_QUESTION}</p>" + _legend("the unit's largest activation, which counts as 1")
+    fallback += f"<div>{''.join(parts)}</div><p>Trust the notebook to answer here.</p>"
+    view = {"kinds": [kind for kind, _ in units]}
+    return _card("blind", "", view, fallback, _CONTEXTS + _BLIND, _DRAW_BLIND)
+
+
+def _check_contexts(groups, owner=""):
+    """Raise ArgumentError for groups of contexts that cannot be shown. owner: whose they are, for the error."""
+    if not groups:
+        raise ArgumentError(f"The contexts{owner} are empty. Give at least one list of Context.")
+    for heading, rows in groups.items():
+        name = f'the contexts "{heading}"{owner}' if heading else f"the contexts{owner}"
+        if not rows:
+            raise ArgumentError(f"There are no rows in {name}. Give at least one Context.")
+        for number, (tokens, values, at) in enumerate(rows):
+            row = f"Row {number} of {name}"
+            if len(tokens) != len(values):
+                raise ArgumentError(f"{row} has {len(tokens)} tokens, but {len(values)} values. Give each token one.")
+            if not 0 <= at < len(tokens):
+                raise ArgumentError(f"{row} has at={at}, but its {len(tokens)} tokens are numbered from 0.")
+            if not all(map(math.isfinite, values)):
+                raise ArgumentError(f"{row} holds NaN or infinity. Give a number for every token.")
+
+
+def _largest(groups):
+    """The largest activation of all rows, 0 if none is above it."""
+    return max(0, *(value for rows in groups.values() for context in rows for value in context.values))
+
+
+def _concordance(groups, largest, label):
+    """Groups of contexts as lists. Styles in the elements are for notebooks that are not trusted, which have no others.
+    label: the name of a list that has no heading."""
+    return "".join(
+        (f"<p>{html.escape(heading)}</p>" if heading else "")
+        + f'<ol role="list" aria-label="{html.escape(heading or label)}" style="{_ROWS}">'
+        + "".join(_row(*context, largest) for context in rows)
+        + "</ol>"
+        for heading, rows in groups.items()
+    )
+
+
+_ROWS = "list-style:none;padding:0;white-space:pre-wrap"
+_BEFORE = "display:inline-block;width:60%;text-align:right"
+
+
+def _row(tokens, values, at, largest):
+    """A context as an element of a list: what comes before its token, the token and what follows, its value."""
+    texts = [" " + token[1:] if token.startswith("·") else token for token in tokens]
+    values = [max(0, round(value, 3)) for value in values]
+    before = _coloured(texts[:at], values[:at], largest).removeprefix(" ")
+    token = _coloured(texts[at : at + 1], values[at : at + 1], largest, "b")
+    after = _coloured(texts[at + 1 :], values[at + 1 :], largest)
+    return (
+        f'<li><span style="{_BEFORE}">{before}</span><span>{token}{after}</span><small> {values[at]:.3f}</small></li>'
+    )
+
+
+def _coloured(texts, values, largest, tag="span"):
+    """Tokens with their colours and values. Neighbours of one value share an element, because their number decides how
+    large the view is. A space before a word stays outside of it, and so without a line below it."""
+    parts = []
+    for value, run in groupby(zip(texts, values), key=lambda pair: pair[1]):
+        text = "".join(text for text, _ in run)
+        space = " " if len(text) > 1 and text.startswith(" ") else ""
+        word = html.escape(text.removeprefix(space))
+        word = f"<u>{word}</u>" if tag == "b" else word
+        style = f' style="background-color:{_shade(value / largest, _MORE)}"' if value else ""
+        parts.append(f'{space}<{tag}{style} title="{value:.3f}">{word}</{tag}>')
+    return "".join(parts)
 
 
 def _packed(numbers, width):

@@ -197,8 +197,8 @@ def test_small_tensors_are_shown_whole():
     assert judging.shown(torch.zeros(5)) == "a tensor of shape (5,)"
 
 
-@pytest.mark.parametrize("notebook", [0, 8, "2"])
-def test_there_are_seven_notebooks(notebook):
+@pytest.mark.parametrize("notebook", [0, 9, "2"])
+def test_there_are_eight_notebooks(notebook):
     with pytest.raises(ArgumentError, match="There is no notebook"):
         exercises.report(notebook)
 

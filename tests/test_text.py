@@ -16,6 +16,8 @@ from interp_helpers import (
     book_excerpts,
     encode,
     encode_pair,
+    equal_length,
+    inside_quotation,
     load_sentences,
     pair_for,
     passages,
@@ -191,6 +193,33 @@ def test_every_byte_level_token_has_a_label(row, kind):
         assert label.replace("↵", "\n") == (text if text[:1] != " " else "·" + text[1:])
 
 
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        (['·said', ',', '·"', 'Yes', '!"', '·he'], [False, False, True, True, False, False]),
+        (['"', '"', '""', '"', 'a"b"c"'], [True, False, False, True, False]),
+        (["“", "a", "”"], [False] * 3),
+        (['"', "a", "↵", "b", '"', "↵↵", "c"], [True, True, True, True, False, False, False]),
+        (['"', "a", "↵↵", "b", '"'], None),
+        (['"', "a", "↵", "↵", "b", '"'], None),
+        (['"', "a.↵", "↵b"], None),
+        (['"a"↵↵"', "b"], [True, True]),
+        ([], []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_quotations_by_hand(labels, wanted):
+    assert inside_quotation(labels) == wanted
+
+
+@cases(labels=st.lists(st.text('"↵a', min_size=1, max_size=4), max_size=5))
+def test_a_quotation_is_open_after_an_odd_number_of_marks(labels):
+    text = "".join(labels)
+    ends = [len("".join(labels[: number + 1])) for number in range(len(labels))]
+    broken = any(text[place : place + 2] == "↵↵" and text[:place].count('"') % 2 for place in range(len(text)))
+    assert inside_quotation(labels) == (None if broken else [text[:end].count('"') % 2 == 1 for end in ends])
+
+
 def sentencepiece(**decoder):
     """A tokenizer as Llama and Mistral have it: the vocabulary writes a space as ▁, and decoding drops a first one."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -238,6 +267,20 @@ def test_long_texts_can_be_cut(start):
     assert cut.lengths.tolist() == [whole.lengths[0].item(), 3]
     uncut, *_ = token_batches(tokenizer(), ["one", "one two three four"], start=start, context=float("inf"), cut=True)
     assert torch.equal(uncut.tokens, whole.tokens)
+
+
+@cases(texts=st.lists(words, min_size=1, max_size=5), context=st.none() | st.integers(1, 9) | st.just(float("inf")))
+def test_texts_are_cut_to_the_shortest(texts, context):
+    wanted = [tokenizer()(text)["input_ids"] for text in texts]
+    length = int(min(*map(len, wanted), context or 99, 99))
+    assert equal_length(tokenizer(), texts, context=context).tolist() == [row[:length] for row in wanted]
+
+
+def test_texts_of_one_length_keep_every_token_and_no_text_may_be_empty():
+    assert equal_length(Splitting(list), ["abc", "ade", "aaaa"]).tolist() == [[97, 98, 99], [97, 100, 101], [97] * 3]
+    assert equal_length(Splitting(list), ["abc", "ade"], context=2).tolist() == [[97, 98], [97, 100]]
+    with pytest.raises(TextError, match=r"Text 1: .*give a string of one word or more"):
+        equal_length(tokenizer(), ["one", " "])
 
 
 @cases(length=st.integers(1, 6), sequences=st.integers(1, 4), start=st.none() | st.integers(0, 9),
@@ -313,6 +356,27 @@ def test_excerpts_are_from_all_held_out_books_and_fill_the_context_of_the_bundle
     assert held_out.count("\n- ") == table["book"].nunique()
     assert all(f"\n- {book} (" in held_out for book in table["book"])
     assert {encode(storybook[1], text, context=128).shape for text in table["text"]} == {(1, 128)}
+
+
+def test_excerpts_for_training_are_from_all_books_that_the_bundled_model_was_trained_on(storybook):
+    table, card = book_excerpts("training"), (STORYBOOK / "README.md").read_text(encoding="utf-8")
+    assert table.columns.tolist() == ["book", "text"]
+    assert len(table) == 2400
+    assert table["text"].is_unique
+    assert not set(table["text"]) & set(book_excerpts()["text"])
+    trained, held_out = card.partition("## Books trained on")[2].split("## Books held out")
+    books = table["book"].unique()
+    assert len(books) == trained.count("\n- ") == 352
+    assert all(f"\n- {book} (" in trained for book in books)
+    assert not any(f"\n- {book} (" in held_out for book in books)
+    assert {encode(storybook[1], text, context=128).shape for text in table["text"]} == {(1, 128)}
+    assert not table["text"].str[0].str.isspace().any(), "each begins with a paragraph"
+
+
+@pytest.mark.parametrize("part", ["test", "held_out", None])
+def test_excerpts_of_another_part_are_refused(part):
+    with pytest.raises(ArgumentError, match=f"no excerpts {part!r}; there are 'held out' and 'training'"):
+        book_excerpts(part)
 
 
 def test_excerpts_are_spaced_evenly_over_books():

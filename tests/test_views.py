@@ -17,8 +17,12 @@ from browser import browser
 
 from interp_helpers import ArgumentError, token_labels
 from interp_helpers.views import (
+    Context,
+    Unit,
     attention_view,
+    blind_view,
     circuit_view,
+    contexts_view,
     lens_view,
     prediction_view,
     token_view,
@@ -179,6 +183,8 @@ def test_nothing_asks_the_network(monkeypatch):
         lens(depths=3, positions=4),
         heads_of_words(layers=2, heads=3, count=60),
         training(frames=3, heads=2, positions=4),
+        contexts_view(drawn_contexts(3)),
+        blind_view(drawn_units(["a", "b"])),
     ]
     page = re.sub('"[A-Za-z0-9+/=]{1000,}"', "", views_loader()._repr_html_())  # without the bundle
     for html in (*[view._repr_html_() for view in views], page):
@@ -1270,6 +1276,402 @@ def test_a_training_of_an_exported_page_escapes_what_it_shows(tmp_path):
     assert card.count("<canvas") == card.count("<svg") == len(NASTY)
     for place in ("training-map[^>]*><b>(.*?)</b>", "training-chart[^>]*><p><span>(.*?)</span>"):
         assert [unescape(name) for name in re.findall(place, card, re.S)] == NASTY
+    assert "Trust the notebook" not in card
+
+
+# Two rows by hand. Neighbours of one value share an element.
+KING = Context(["the", "·old", "·king", "ly"], [0, -0.5, 2.0, 1.0], at=2)
+LETTERS = Context(["·a", "·b", "c"], [1.0, 0.5, 0.50004], at=0)
+GROUPS = ["strongest", "drawn at random"]
+
+
+def drawn_contexts(count, seed=0, size=17):
+    """Random contexts in which about three tokens of ten have a value above 0."""
+    values = torch.rand(count, size, generator=torch.Generator().manual_seed(seed)) - 0.7
+    tokens = [f"w{place}" if place % 3 else f"·w{place}" for place in range(size)]
+    return [Context(tokens, row, at=12) for row in values.tolist()]
+
+
+def drawn_units(kinds):
+    """A Unit for every kind, each with two groups of four contexts of its own."""
+    return [
+        Unit(kind, {group: drawn_contexts(4, seed=2 * number + half) for half, group in enumerate(GROUPS)})
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def context_rows(view):
+    """Rows as they are without JavaScript: (before, token, after, number), the first and third as lists of such tokens
+    as the second: [text, colour, value]. A text begins with its space; without a colour, it has None."""
+    card = view.data.partition("\n<style>")[0]
+    row = (
+        r'<li><span style="display:inline-block;width:60%;text-align:right">(.*?)</span><span>( ?<b.*?)</span><small> '
+    )
+    run = r'( ?)<(span|b)(?: style="background-color:(#[0-9a-f]{6})")? title="(\d+\.\d{3})">(<u>)?(.*?)(?:</u>)?</\2>'
+    rows = []
+    for before, rest, number in re.findall(row + r"(\d+\.\d{3})</small></li>", card, re.S):
+        assert not re.sub(run, "", before + rest, flags=re.S), "nothing else stands in a row"
+        found = [re.findall(run, part, re.S) for part in (before, rest)]
+        assert [tag for _, tag, *_ in found[1]] == ["b"] + ["span"] * (len(found[1]) - 1)
+        assert [bool(line) for *_, line, _ in found[1]] == [True] + [False] * (len(found[1]) - 1)
+        assert not any(line or tag == "b" for _, tag, _, _, line, _ in found[0])
+        before, rest = (
+            [[space + unescape(text), colour or None, value] for space, _, colour, value, _, text in part]
+            for part in found
+        )
+        rows.append((before, rest[0], rest[1:], number))
+    assert len(rows) == card.count("<li>")
+    return rows
+
+
+def test_contexts_by_hand():
+    view = contexts_view([KING, LETTERS], title="kings & letters")
+    # 1 and 0.5 of 2 are a half and a quarter of the way from white to (86, 180, 233): (170.5, 217.5, 244) and
+    # (212.75, 236.25, 249.5). What is below 0 counts as 0.
+    assert context_rows(view) == [
+        (
+            [["the old", None, "0.000"]],
+            [" king", "#56b4e9", "2.000"],
+            [["ly", "#aadaf4", "1.000"]],
+            "2.000",
+        ),
+        ([], [" a", "#aadaf4", "1.000"], [[" bc", "#d5ecfa", "0.500"]], "1.000"),
+    ]
+    assert "<p><b>kings &amp; letters</b></p><p><small>White is 0, and blue is 2.000, the largest" in view.data
+    assert re.findall('<ol role="list" aria-label="(.*?)"', view.data) == ["kings &amp; letters"]
+    assert "<script" not in view.data
+
+
+def test_groups_of_contexts_have_headings_and_one_scale():
+    view = contexts_view({"strongest": [KING], "drawn at random": [LETTERS]})
+    assert context_rows(view) == context_rows(contexts_view([KING, LETTERS]))
+    assert re.findall(r'<p>([^<]*)</p><ol role="list" aria-label="(.*?)"', view.data) == [
+        (each, each) for each in GROUPS
+    ]
+    assert re.findall('<ol role="list" aria-label="(.*?)"', contexts_view([KING]).data) == ["contexts"]
+    alone = context_rows(contexts_view([LETTERS]))
+    assert alone[0][1] == [" a", "#56b4e9", "1.000"]
+
+
+def test_a_unit_that_fires_nowhere_is_white():
+    for values in ([0, 0, 0], [-1.0, -2.0, -0.5]):
+        view = contexts_view([Context(["a", "·b", "c"], values, at=1)])
+        assert context_rows(view) == [([["a", None, "0.000"]], [" b", None, "0.000"], [["c", None, "0.000"]], "0.000")]
+        assert "blue is 0.000" in view.data
+
+
+def test_the_contexts_of_the_page_are_those_that_are_given():
+    given = drawn_contexts(20)
+    largest = max(value for context in given for value in context.values)
+    for context, (before, token, after, number) in zip(given, context_rows(contexts_view(given)), strict=True):
+        label = "".join(token.replace("·", " ") for token in context.tokens)
+        assert "".join(text for text, *_ in [*before, token, *after]) == label.removeprefix(" ")
+        values = [max(0, value) for value in context.values]
+        assert number == token[2] == f"{values[context.at]:.3f}"
+        fired = [(text, value) for text, value in zip(context.tokens, values) if round(value, 3)]
+        coloured = [each for each in [*before, token, *after] if each[1]]
+        assert [value for _, _, value in coloured] == [f"{value:.3f}" for _, value in fired]
+        assert [text.lstrip(" ") for text, *_ in coloured] == [text.lstrip("·") for text, _ in fired]
+        blue = [int(colour[1:3], 16) for _, colour, _ in coloured]
+        np.testing.assert_allclose(blue, [255 - 169 * value / largest for _, value in fired], atol=0.8)
+
+
+def nasty_contexts():
+    """A row for every nasty token, which stands there as the token in question."""
+    values = [float(place) for place in range(len(NASTY))]
+    return {name: [Context(NASTY, values, at)] for at, name in enumerate(NASTY)}
+
+
+def test_no_token_of_contexts_becomes_markup():
+    view = contexts_view(nasty_contexts(), title=NASTY[2])
+    for at, (before, token, after, _) in enumerate(context_rows(view)):
+        assert [text for text, *_ in [*before, token, *after]] == NASTY
+        assert token[0] == NASTY[at]
+    assert [unescape(each) for each in re.findall(r"<p>([^<]*)</p>", view.data)] == NASTY
+    tags = {"div", "p", "b", "small", "ol", "li", "span", "u"}
+    assert set(re.findall("</?([a-z]+|!)", view.data)) == tags | {"style"}
+
+
+def test_no_token_of_a_blind_test_becomes_markup():
+    view = blind_view([Unit(kind, nasty_contexts()) for kind in NASTY])
+    assert [[text for text, *_ in [*row[0], row[1], *row[2]]] for row in context_rows(view)] == [NASTY] * 100
+    assert sent(view)[1] == {"kinds": NASTY}
+    assert [unescape(each) for each in re.findall(r"</summary>(.*?)</details>", view.data, re.S)] == NASTY
+    tags = {"div", "p", "b", "small", "ol", "li", "span", "u", "details", "summary"}
+    assert set(re.findall("</?([a-z]+|!)", view.data.partition("<script>")[0])) == tags | {"style"}
+    assert outside_of_text(view)[-2:] == ["<script", "</script"]
+
+
+def test_a_blind_test_shows_shares_of_the_largest_activation():
+    """So the size of numbers does not tell a kind, and units look alike that differ in nothing else."""
+    one, other = drawn_contexts(4), drawn_contexts(4, seed=1)
+    scaled = [
+        [context._replace(values=[1000 * value for value in context.values]) for context in rows]
+        for rows in (one, other)
+    ]
+    view = blind_view([Unit("small", dict(zip(GROUPS, [one, other]))), Unit("large", dict(zip(GROUPS, scaled)))])
+    rows = context_rows(view)
+    assert rows[:8] == rows[8:]
+    shares = [float(value) for before, token, after, _ in rows for _, _, value in [*before, token, *after]]
+    assert max(shares) == 1
+    largest = max(value for context in one + other for value in context.values)
+    assert [row[3] for row in rows[:4]] == [f"{max(0, context.values[12]) / largest:.3f}" for context in one]
+
+
+def test_without_javascript_each_kind_is_in_a_line_that_opens():
+    kinds = ["feature", "neuron", "random direction"]
+    view = blind_view(drawn_units(kinds))
+    card = view.data.partition("\n<style>")[0]
+    assert re.findall(r"<details><summary>The kind of this unit</summary>(.*?)</details></div>", card) == kinds
+    closed = re.sub("<details>.*?</details>", "", card)
+    assert not any(kind in closed for kind in kinds)
+    assert re.findall(r'<div role="group" aria-label="(.*?)"', card) == [f"Unit {number} of 3" for number in (1, 2, 3)]
+    assert re.findall(r"<p><b>(.*?)</b></p>", card) == [f"Unit {number} of 3" for number in (1, 2, 3)]
+    assert re.findall(r"<p>([^<]*)</p><ol", card) == GROUPS * 3
+    assert "Read the texts. Would you know where this unit fires next?" in card
+    assert "Trust the notebook" in card
+
+
+def test_contexts_and_a_blind_test_are_small_and_the_same_every_time():
+    kinds = ["feature", "neuron", "feature of the untrained twin", "random direction"] * 3
+    view = blind_view(drawn_units(kinds))
+    assert len(view.data.encode()) < 75_000
+    assert view.data == blind_view(drawn_units(kinds)).data
+    assert sent(view)[0] != sent(blind_view(drawn_units(kinds[::-1])))[0]
+    listed = contexts_view(drawn_contexts(16))
+    assert len(listed.data.encode()) < 12_000
+    assert listed.data == contexts_view(drawn_contexts(16)).data
+    names = [re.match('<div data-view="([^"]+)"', each.data)[1] for each in (listed, contexts_view(drawn_contexts(15)))]
+    assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(
+    ("contexts", "message"),
+    [
+        ([], r"There are no rows in the contexts\. Give at least one Context"),
+        ({}, "The contexts are empty. Give at least one list of Context"),
+        ({"strongest": [KING], "random": []}, 'There are no rows in the contexts "random"'),
+        ([KING, Context(["a"], [1, 2], 0)], "Row 1 of the contexts has 1 tokens, but 2 values"),
+        ([Context([], [], 0)], r"Row 0 of the contexts has at=0, but its 0 tokens are numbered from 0"),
+        ({"strongest": [KING._replace(at=4)]}, 'Row 0 of the contexts "strongest" has at=4, but its 4 tokens'),
+        ([KING._replace(at=-1)], "has at=-1, but its 4 tokens"),
+        ([KING._replace(values=[0, float("nan"), 1, 1])], "holds NaN or infinity"),
+        ([KING._replace(values=[0, float("inf"), 1, 1])], "holds NaN or infinity"),
+        ([(["a"], [1], 0)], "contexts_view: contexts must be"),
+    ],
+)
+def test_contexts_that_cannot_be_shown_are_refused(contexts, message):
+    with pytest.raises(ArgumentError, match=message):
+        contexts_view(contexts)
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ([], "units is empty. Give at least one Unit"),
+        ([Unit("a", {"strongest": [KING]}), Unit("b", {})], "The contexts of unit 2 are empty"),
+        ([Unit("a", {"strongest": []})], 'There are no rows in the contexts "strongest" of unit 1'),
+        ([Unit("a", {"strongest": [KING._replace(at=9)]})], 'Row 0 of the contexts "strongest" of unit 1 has at=9'),
+        ([("a", {"strongest": [KING]})], "blind_view: units must be"),
+    ],
+)
+def test_a_blind_test_that_cannot_be_shown_is_refused(units, message):
+    with pytest.raises(ArgumentError, match=message):
+        blind_view(units)
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [375, 1000])
+def test_contexts_are_aligned_on_a_wide_page_and_wrap_on_a_narrow_one(width, tmp_path):
+    long = [Context(["·word"] * size, [1.0] * size, at=size - 1) for size in range(4, 12)]  # some fill a line
+    file = twice_on_a_page(contexts_view({"a": drawn_contexts(4), "b": [LETTERS, KING, *long]}), tmp_path)
+    with browser(tmp_path / "profile") as page:
+        page.width(width)
+        page.open(file.as_uri())
+        facts = page.run("""(() => {
+          const box = (part) => part.getBoundingClientRect();
+          const rows = [...document.querySelectorAll("[data-view] li")].map((row) => ({
+            row: box(row), after: box(row.children[1]), number: box(row.children[2]), text: row.innerText}));
+          return {
+            rows: rows.length, texts: rows.map((row) => row.text.trim().replace(/\\s+/g, " ")),
+            left: [...new Set(rows.map(({after}) => Math.round(after.x)))].length,
+            inside: rows.every(({row, number}) => number.bottom <= row.bottom + 1 && number.right > row.right - 1),
+            high: Math.max(...rows.map(({row}) => row.height)), wide: document.scrollingElement.scrollWidth};
+        })()""")
+        assert facts["rows"] == 28
+        assert facts["wide"] == width
+        assert facts["inside"]
+        assert facts["texts"][4:6] == ["a bc 1.000", "the old kingly 2.000"]
+        assert (facts["left"] == 1) == (width == 1000), "one column for all rows of both groups"
+        assert (facts["high"] < 30) == (width == 1000)
+        assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
+
+
+# What a reader sees of the first view of a page. Text that cannot be seen is not part of it.
+SEEN_BLIND = """(() => {
+  const card = document.querySelector("[data-view]");
+  const seen = (part) => part.checkVisibility({visibilityProperty: true});
+  const all = (parts) => [...card.querySelectorAll(parts)].filter(seen);
+  return {
+    text: card.innerText,
+    said: card.querySelector("[role=status]").innerText,
+    rows: all("li").map((row) => row.textContent),
+    groups: all("ol").map((list) => list.getAttribute("aria-label")),
+    pressed: all("[aria-pressed=true]").map((button) => button.textContent),
+    buttons: all("button").map((button) => button.textContent),
+    off: all("[aria-disabled=true]").map((button) => button.textContent),
+    tables: all("table").map((table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent))),
+    top: card.querySelector("[role=status]").getBoundingClientRect().y,
+    high: [card.querySelector("div"), ...card.querySelectorAll("[role=group]")].map((part) => part.offsetHeight),
+    focus: document.activeElement.textContent,
+  };
+})()"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [375, 1000])
+def test_a_blind_test_is_taken_and_taken_again(width, tmp_path):
+    """Twice on a page without the loader. The second view stays as it was."""
+    kinds = ["neuron", "<b>feature", "neuron", "<b>feature", "random direction"]
+    given = drawn_units(kinds)
+    given[1] = Unit(kinds[1], {"strongest": [LETTERS] * 2, "drawn at random": [KING]})
+    view = blind_view(given)
+    file, rows = twice_on_a_page(view, tmp_path), context_rows(view)
+    texts = ["".join(text for text, *_ in [*row[0], row[1], *row[2]]) + f" {row[3]}" for row in rows]
+    texts = [texts[:8], texts[8:11], texts[11:19], texts[19:27], texts[27:]]
+    yes, no, ways = "one meaning", "no single meaning", ["previous", "next", "start over"]
+    with browser(tmp_path / "profile") as page:
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window has it that is in use
+        page.width(width, 400)
+        page.open(file.as_uri())
+        assert page.wait("document.querySelectorAll('[data-view][id] blind-bar button').length == 12")
+        assert page.run("new Set([...document.querySelectorAll('[id]')].map((each) => each.id)).size") == 2
+        heights = set()
+
+        def sees(unit, answer=None):
+            """A unit during the test."""
+            seen = page.run(SEEN_BLIND)
+            assert seen["said"] == f"Unit {unit + 1} of 5"
+            assert seen["rows"] == texts[unit]
+            assert seen["groups"] == GROUPS
+            assert seen["pressed"] == ([answer] if answer else [])
+            assert seen["buttons"] == [yes, no, *ways]
+            assert seen["off"] == {0: ["previous"], 4: ["next"]}.get(unit, [])
+            assert not any(kind in seen["text"] for kind in kinds)
+            assert page.run("document.querySelectorAll('[data-view] details').length") == 0
+            assert 0 <= seen["top"] < 400
+            heights.add(seen["high"][0])
+            assert seen["high"][0] == max(seen["high"][1:])
+            return seen
+
+        def press(text, which=0):
+            """A button that is seen, from where its unit's number is out of sight."""
+            page.run(
+                "scrollTo(0, 300); [...document.querySelector('[data-view]').querySelectorAll('button')].filter("
+                f"(each) => each.checkVisibility() && each.textContent === '{text}')[{which}].click()"
+            )
+
+        def result(answers):
+            seen = page.run(SEEN_BLIND)
+            assert seen["said"] == "Units that you called “one meaning”, for every kind"
+            counts, listed = seen["tables"]
+            assert counts[0] == ["kind", "one meaning"]
+            expected = [
+                [kind, f"{sum(a == yes for a, each in zip(answers, kinds) if each == kind)} of {kinds.count(kind)}"]
+                for kind in ("neuron", "<b>feature", "random direction")
+            ]
+            assert counts[1:] == expected
+            assert listed[0] == ["unit", "kind", "your answer", "texts"]
+            assert listed[1:] == [
+                [str(n + 1), kind, a, "look again"] for n, (kind, a) in enumerate(zip(kinds, answers))
+            ]
+            assert seen["buttons"] == ["look again"] * 5 + ["start over"]
+            assert seen["rows"] == []
+            return seen
+
+        sees(0)
+        press("previous")
+        sees(0)
+        press(yes)
+        sees(1)
+        press(no)
+        sees(2)
+        press("previous")
+        sees(1, no)
+        press("previous")
+        sees(0, yes)
+        press(no)  # the next unit without an answer follows
+        sees(2)
+        press("next")
+        sees(3)
+        press(no)
+        sees(4)
+        press("next")
+        sees(4)
+        press("previous")
+        sees(3, no)
+        press(yes)
+        sees(4)
+        press(yes)  # the third unit is still without an answer
+        sees(2)
+        assert len(heights) == 1, "buttons stay where they are"
+
+        # A real button: Tab reaches it and Enter presses it.
+        page.run("pressed = 0; document.addEventListener('keydown', () => { pressed++; })")
+        page.run("document.querySelector('[data-view] blind-bar button').focus()")
+        for name, more in [
+            ("Tab", {"windowsVirtualKeyCode": 9}),
+            ("Enter", {"text": "\r", "windowsVirtualKeyCode": 13}),
+        ]:
+            page.call("Input.dispatchKeyEvent", type="keyDown", key=name, code=name, **more)
+            page.call("Input.dispatchKeyEvent", type="keyUp", key=name, code=name)
+        assert page.run("pressed") == 0, "JupyterLab does not get the keys"
+        answers = [no, no, no, yes, yes]
+        assert result(answers)["focus"] == "Units that you called “one meaning”, for every kind"
+
+        press("look again", 1)
+        seen = page.run(SEEN_BLIND)
+        assert seen["said"] == "Unit 2 of 5: <b>feature. Your answer: no single meaning."
+        assert (seen["rows"], seen["buttons"]) == (texts[1], ["back to the result", *ways])
+        assert seen["focus"] == "back to the result"
+        press("next")
+        assert page.run(SEEN_BLIND)["said"] == "Unit 3 of 5: neuron. Your answer: no single meaning."
+        press("back to the result")
+        assert result(answers)["focus"] == "look again"
+        assert page.run("document.activeElement.getAttribute('aria-label')") == "look again at unit 3"
+
+        facts = """(() => {
+          const parts = [...document.querySelectorAll("[data-view] button")].filter((part) => part.checkVisibility());
+          return [document.scrollingElement.scrollWidth,
+            Math.min(...parts.map((part) => part.getBoundingClientRect().height)),
+            document.querySelectorAll("[data-view]")[1].querySelector("[role=status]").textContent];
+        })()"""
+        wide, least, other = page.run(facts)
+        assert (wide, other) == (width, "Unit 1 of 5")
+        assert least >= 24
+
+        press("start over")
+        assert sees(0)["focus"] == yes
+        for unit in range(5):
+            sees(unit)
+            press(yes)
+        result([yes] * 5)
+        press("start over")
+        sees(0)
+        assert {each["request"]["url"] for each in page.after("Network.requestWillBeSent")} == {file.as_uri()}
+        assert page.after("Runtime.exceptionThrown") == []
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_blind_test_of_an_exported_page_is_drawn(tmp_path):
+    view = blind_view([Unit(kind, nasty_contexts()) for kind in NASTY])
+    page = dom(exported([view]), tmp_path)
+    card = page.partition(f'data-view="{sent(view)[0]}"')[2].partition("<style>")[0]
+    assert ">Unit 1 of 10</p>" in card
+    assert "<details" not in card
     assert "Trust the notebook" not in card
 
 

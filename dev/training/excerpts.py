@@ -1,8 +1,8 @@
-"""Excerpts of the books that storybook was not trained on, which the package carries: `interp_helpers.book_excerpts`.
+"""Excerpts of books, which the package carries: `interp_helpers.book_excerpts`.
 
-The nine books are in the public domain in the United States. storybook's card lists them, and where each came from,
-under "Books held out". An excerpt begins with a paragraph and is as long as storybook's context. The same corpus gives
-the same file.
+256 are of the nine books that storybook was not trained on, and 2400 of the 352 that it was trained on. All are in the
+public domain in the United States. storybook's card lists them, and where each came from. An excerpt begins with a
+paragraph and is as long as storybook's context. The same corpus gives the same excerpts.
 
     python dev/training/excerpts.py --corpus books.jsonl.xz
 """
@@ -49,12 +49,14 @@ def excerpts(books, tokenizer, number=256, size=128, least=8):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True, type=Path, help="books, one JSON a line; .jsonl or .jsonl.xz")
-    parser.add_argument("--out", default=PACKAGE / "held_out.csv", type=Path)
+    parser.add_argument("--out", default=PACKAGE, type=Path, help="the folder to write to")
     given = parser.parse_args()
     recipe = tomllib.loads(Path(__file__).with_name("recipe.toml").read_text(encoding="utf-8"))
-    _, books = split_books(read_books(given.corpus), recipe["data"]["held_out_books"], recipe["seed"])
-    table = excerpts(books, Tokenizer.from_file(str(PACKAGE / "storybook" / "tokenizer.json")))
-    table.to_csv(given.out, index=False, lineterminator="\n")
+    training, held_out = split_books(read_books(given.corpus), recipe["data"]["held_out_books"], recipe["seed"])
+    tokenizer = Tokenizer.from_file(str(PACKAGE / "storybook" / "tokenizer.json"))
+    excerpts(held_out, tokenizer).to_csv(given.out / "held_out.csv", index=False, lineterminator="\n")
+    table = excerpts(training, tokenizer, number=2400, least=1)
+    table.to_csv(given.out / "training.csv.xz", index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

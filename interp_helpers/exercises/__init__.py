@@ -44,13 +44,14 @@ TOPICS = [
     "weight_exploration",
     "causal_tests",
     "training_dynamics",
+    "features",
 ]
 PASSED, WRONG, BLANK = "passed", "not yet", "not attempted"
 _results = {}
 
 
 def checkers(notebook):
-    """{exercise: its entry} of a notebook, 1 to 7, in their order: {"2a": ..., "2b": ...}."""
+    """{exercise: its entry} of a notebook, 1 to 8, in their order: {"2a": ..., "2b": ...}."""
     if notebook not in range(1, len(TOPICS) + 1):
         raise ArgumentError(f"There is no notebook {notebook!r} with exercises; they go from 1 to {len(TOPICS)}.")
     topic = import_module(f"{__name__}.{TOPICS[notebook - 1]}")
@@ -108,7 +109,7 @@ def _check_context(name, checker, context):
 
 
 def report(notebook):
-    """A table of a notebook's exercises: its number, 1 to 7 -> exercise, what it is about, and its last result."""
+    """A table of a notebook's exercises: its number, 1 to 8 -> exercise, what it is about, and its last result."""
     import pandas as pd
 
     rows = {name: (checker.title, _results.get(name, BLANK)) for name, checker in checkers(notebook).items()}
