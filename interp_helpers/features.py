@@ -149,11 +149,13 @@ def capture(
     what: another hook of the layer, such as "mlp.hook_post" for its neurons, `(text, position, neuron)`. dtype: half
     precision takes half of the memory, and loses less than an autoencoder does.
     """
-    name, captured = f"blocks.{layer}.{what}", []
-    for part in tokens.split(16):  # more at once take longer: attention patterns leave the cache
+    name, captured = f"blocks.{layer}.{what}", None
+    for part, place in zip(tokens.split(16), torch.arange(len(tokens)).split(16)):  # more at once are slower
         _, cache = bridge.run_with_cache(part, names_filter=[name], stop_at_layer=layer + 1)
-        captured.append(cache[name].to("cpu", dtype))
-    return torch.cat(captured)
+        if captured is None:
+            captured = torch.empty(*tokens.shape, cache[name].shape[-1], dtype=dtype)
+        captured[place] = cache[name].to("cpu", dtype)
+    return captured
 
 
 def train(autoencoder, streams, *, seed=0, steps=None, every=50):

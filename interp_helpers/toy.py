@@ -51,17 +51,18 @@ def reconstruct(
     return read.relu() if relu else read
 
 
-def train(density, *, draw=independent, importance=0.9, relu=True, steps=STEPS, seed=0):
+def train(density, *, draw=independent, importance=0.9, relu=True, bias=True, steps=STEPS, seed=0):
     """Train a model for every density `(model,)`, how often features are on. Returns W (model, feature, dimension).
 
     draw: (generator, density) -> samples. importance: each feature counts this many times as much as the one before
-    it. relu: whether the model reads with a ReLU. seed: of the starting weights and the samples.
+    it. relu: whether the model reads with a ReLU. bias: whether b is learned, or stays 0. seed: of the starting weights
+    and the samples.
     """
     generator = torch.Generator().manual_seed(seed)
     W = torch.randn(len(density), FEATURES, DIMENSIONS, generator=generator) / FEATURES**0.5
-    W, b = W.requires_grad_(), torch.zeros(len(density), FEATURES, requires_grad=True)
+    W, b = W.requires_grad_(), torch.zeros(len(density), FEATURES, requires_grad=bias)
     weight = importance ** torch.arange(FEATURES)
-    optimizer = torch.optim.Adam([W, b], lr=RATE)
+    optimizer = torch.optim.Adam([W, b] if bias else [W], lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         with torch.enable_grad():

@@ -30,6 +30,7 @@ from interp_helpers.exercises import (
     attention_adjustments,
     baseline,
     causal_tests,
+    features,
     judging,
     residual_stream,
     training_dynamics,
@@ -233,6 +234,7 @@ ENTRIES = [
     *weight_exploration.EXERCISES,
     *causal_tests.EXERCISES,
     *training_dynamics.EXERCISES,
+    *features.EXERCISES,
 ]
 FUNCTIONS = [exercise for exercise in ENTRIES if exercise.reference]
 
@@ -292,6 +294,9 @@ def contexts(storybook):
         "7c": dict.fromkeys(["losses", "trained", "asked"]),
         "7d": {"baseline": None},
         "7g": dict.fromkeys(["trained", "means"]),
+        "8c": {"explained": None},
+        "8e": dict.fromkeys(["encode", "features"]),
+        "8g": {"texts": [["a"] * 40], "fired": [torch.arange(30)], "rules": torch.zeros(1)},
     }
 
 
@@ -349,6 +354,8 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "7d": [(None, None)],
         "7e": [{"draw": blank, "dates": None}, {"draw": blank, "dates": (None, None)}],
         "7g": [{2: None, 7: None}, {2: {"off": None, "control": None}}],
+        "8e": [{"feature": None, "fires": [], "silent": []}],
+        "8g": [{"feature": None, "fires_at": blank}, {"feature": 0, "fires_at": stub}],
     }
     for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
         printed = says(capsys, exercise.id, answer, **contexts.get(exercise.id, {}))

@@ -10,25 +10,9 @@ from interp_helpers.errors import TextError
 from interp_helpers.exercises.features import EXERCISES, _examples
 from interp_helpers.features import Firings
 
-FUNCTIONS = [exercise for exercise in EXERCISES if exercise.reference]
-
 
 def entry(exercise):
     return exercises.checkers(8)[exercise]
-
-
-@pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda exercise: exercise.id)
-def test_the_reference_passes(exercise, says):
-    assert says(exercise.id, exercise.reference) == f"✓ {exercise.id} passed: {exercise.praise}\n"
-
-
-@pytest.mark.parametrize(
-    ("exercise", "message"),
-    [(exercise, message) for exercise in FUNCTIONS for message in exercise.mistakes],
-    ids=lambda each: each[:40] if isinstance(each, str) else each.id,
-)
-def test_every_mistake_gets_its_own_message(exercise, message, says):
-    assert says(exercise.id, exercise.mistakes[message]) == f"✗ {exercise.id} not yet: {message}\n"
 
 
 # 8a
@@ -480,22 +464,6 @@ CONTEXTS = {
     "8e": {"encode": encode_words, "features": 10},
     "8g": CONTEXT,
 }
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
-def test_a_blank_is_not_attempted(exercise, says):
-    def blank(*given):
-        """Not written yet."""
-
-    def stub(*given):
-        raise NotImplementedError
-
-    blanks = {
-        "8e": [{"feature": None, "fires": [], "silent": []}],
-        "8g": [{"feature": None, "fires_at": blank}, {"feature": 0, "fires_at": stub}],
-    }
-    for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
-        assert says(exercise.id, answer, **CONTEXTS.get(exercise.id, {})) == f"○ {exercise.id} not attempted\n"
 
 
 @pytest.mark.parametrize("answer", [True, 3, "4.3", {}, lambda *given: 1, torch.ones(2), [(0, 0)], {"feature": 1}])
