@@ -41,6 +41,9 @@ DRAWN = """[...document.querySelectorAll("[data-view]")].every((view) => {
   const all = [...view.querySelectorAll("canvas")];
   if (view.dataset.view.startsWith("attention-"))
     return view.textContent.includes("Head Selector") && all.length > 1 && all.every(painted);
+  // Contexts need no script. A blind test shows all units and no button until its script has run.
+  if (view.dataset.view.startsWith("contexts-")) return view.querySelector("b, strong, li") !== null;
+  if (view.dataset.view.startsWith("blind-")) return view.querySelector("button") !== null;
   // Text is there before it is drawn, too, with its numbers as titles: what CircuitsVis draws has none.
   return view.id && view.textContent && !view.querySelector("span[title]");
 })"""
