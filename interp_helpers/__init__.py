@@ -13,6 +13,7 @@
 | `live` | a small model that trains in the notebook |
 | `features` | sparse autoencoders, and on which texts a unit fires |
 | `toy` | toy models of superposition |
+| `probes` | linear probes, what they read, and taking it out again |
 | `checkpoints` | a training log of a model whose checkpoints are stored |
 | `evidence` | published figures, training logs, and what the notebooks measured on a real model |
 | `plots`, `views` | figures with matplotlib; interactive views, with CircuitsVis where it has one |

@@ -18,6 +18,7 @@ from . import (
     live,
     models,
     plots,
+    probes,
     residual,
     text,
     toy,

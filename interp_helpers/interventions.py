@@ -1,7 +1,7 @@
 """Ablate heads and patch activations, and measure what that does to a metric.
 
-`patch_heads`, `patch_stream` and `permute_queries` give hooks for a bridge of `load_bridge`, lists of (name, function)
-that can be added:
+`patch_heads`, `patch_stream`, `add_to_stream` and `permute_queries` give hooks for a bridge of `load_bridge`, lists of
+(name, function) that can be added:
 
 >>> with bridge.hooks(fwd_hooks=patch_heads(bridge, [(2, 5)]) + patch_stream(bridge, 4, vectors)):      # doctest: +SKIP
 ...     text_loss(bridge, batch)
@@ -157,6 +157,17 @@ def patch_stream(bridge, layer, vectors: Vectors, positions=None):
     if layer not in range(layers + 1) or vectors.shape[-1] != bridge.cfg.d_model:
         raise ArgumentError(f"Layers go from 0 to {layers}, after the last; vectors have {bridge.cfg.d_model} numbers.")
     return [(_stream(bridge, layer), _put(vectors, (slice(None), slice(None) if positions is None else positions)))]
+
+
+@checked
+def add_to_stream(bridge, layer, vector: Vectors):
+    """Hooks that add a vector to the residual stream before a layer, or after the last, at every position: steering.
+
+    vector: `(d_model,)`, or one for every text and position. One for all works while a bridge generates, too (Turner et
+    al. 2023, arXiv:2308.10248; Rimsky et al. 2024, arXiv:2312.06681). Raises errors as `patch_stream` does.
+    """
+    [(name, put)] = patch_stream(bridge, layer, vector)
+    return [(name, lambda stream, hook: stream + put(stream, hook))]
 
 
 @checked

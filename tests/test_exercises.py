@@ -32,6 +32,7 @@ from interp_helpers.exercises import (
     causal_tests,
     features,
     judging,
+    probes,
     residual_stream,
     training_dynamics,
     weight_exploration,
@@ -140,7 +141,7 @@ def test_grading_makes_what_did_not_pass_raise(monkeypatch, capsys):
             exercises.check("2b", answer)
 
 
-@pytest.mark.parametrize("name", ["2z", "", "9a", None, 2, "a"])
+@pytest.mark.parametrize("name", ["2z", "", "10a", "0a", None, 2, "a"])
 def test_an_unknown_exercise_gets_an_error(name):
     with pytest.raises(ArgumentError):
         exercises.check(name, right)
@@ -198,8 +199,8 @@ def test_small_tensors_are_shown_whole():
     assert judging.shown(torch.zeros(5)) == "a tensor of shape (5,)"
 
 
-@pytest.mark.parametrize("notebook", [0, 9, "2"])
-def test_there_are_eight_notebooks(notebook):
+@pytest.mark.parametrize("notebook", [0, 10, "2"])
+def test_there_are_nine_notebooks(notebook):
     with pytest.raises(ArgumentError, match="There is no notebook"):
         exercises.report(notebook)
 
@@ -235,6 +236,7 @@ ENTRIES = [
     *causal_tests.EXERCISES,
     *training_dynamics.EXERCISES,
     *features.EXERCISES,
+    *probes.EXERCISES,
 ]
 FUNCTIONS = [exercise for exercise in ENTRIES if exercise.reference]
 
@@ -297,6 +299,9 @@ def contexts(storybook):
         "8c": {"explained": None},
         "8e": dict.fromkeys(["encode", "features"]),
         "8g": {"texts": [["a"] * 40], "fired": [torch.arange(30)], "rules": torch.zeros(1)},
+        "9c": dict.fromkeys(["probe", "words"]),
+        "9f": dict.fromkeys(["measure", "streams", "ids"]),
+        "9g": {"training": [["a"] * 4], "held_out": [["a"] * 4], "compare": None},
     }
 
 
@@ -356,6 +361,9 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "7g": [{2: None, 7: None}, {2: {"off": None, "control": None}}],
         "8e": [{"feature": None, "fires": [], "silent": []}],
         "8g": [{"feature": None, "fires_at": blank}, {"feature": 0, "fires_at": stub}],
+        "9a": [blank, stub],
+        "9f": [{"toward": [], "away": [], "dose": None, "words": []}],
+        "9g": [blank, stub],
     }
     for answer in [None, ..., *([blank, stub] if exercise.reference else blanks.get(exercise.id, []))]:
         printed = says(capsys, exercise.id, answer, **contexts.get(exercise.id, {}))

@@ -24,6 +24,7 @@ from interp_helpers import (
 from interp_helpers.attention import survey
 from interp_helpers.hooks import layout, record_inputs
 from interp_helpers.interventions import (
+    add_to_stream,
     copy_losses,
     head_z,
     log_odds,
@@ -324,6 +325,48 @@ def test_the_stream_is_replaced_at_the_positions_alone(family, layer, seed, posi
     assert torch.equal(after[:layer], before[:layer])
 
 
+def test_zero_added_to_the_stream_changes_nothing(any_bridge):
+    before, cfg = logits(any_bridge), any_bridge.cfg
+    for layer in range(cfg.n_layers + 1):
+        assert torch.equal(logits(any_bridge, hooks=add_to_stream(any_bridge, layer, torch.zeros(cfg.d_model))), before)
+
+
+@pytest.mark.parametrize("where", ["everywhere", "a vector for every text and position"])
+def test_a_vector_is_added_to_what_the_stream_is(any_bridge, where):
+    """Also after the last layer, where no layer reads it any more."""
+    streams, before = residual_streams(any_bridge, TOKENS), logits(any_bridge)
+    vector = torch.randn(streams.shape[-1]) if where == "everywhere" else torch.randn(streams.shape[1:])
+    for layer, stream in enumerate(streams):
+        added = logits(any_bridge, hooks=add_to_stream(any_bridge, layer, vector))
+        close(added, logits(any_bridge, hooks=patch_stream(any_bridge, layer, stream + vector)))
+        assert (added - before).abs().max() > 1e-2
+        with any_bridge.hooks(fwd_hooks=add_to_stream(any_bridge, layer, vector)):
+            after = residual_streams(any_bridge, TOKENS)
+        close(after[layer], stream + vector)
+        assert torch.equal(after[:layer], streams[:layer])
+    assert torch.equal(logits(any_bridge), before)
+
+
+def test_added_vectors_add_up():
+    model, (one, other) = bridge("gpt2"), torch.randn(2, WIDTH)
+    both = add_to_stream(model, 1, one) + add_to_stream(model, 1, other)
+    close(logits(model, hooks=both), logits(model, hooks=add_to_stream(model, 1, one + other)))
+
+
+@pytest.mark.parametrize("layer", [0, 1, LAYERS])
+def test_a_vector_is_added_at_every_token_that_the_bridge_generates(any_bridge, layer):
+    """One token after another by hand, each time with the whole text; the bridge alone generates something else."""
+    hooks = add_to_stream(any_bridge, layer, 3 * torch.randn(any_bridge.cfg.d_model))
+    wanted = TOKENS
+    for _ in range(4):
+        wanted = torch.cat([wanted, logits(any_bridge, wanted, hooks)[:, -1:].argmax(-1)], 1)
+    options = {"max_new_tokens": 4, "do_sample": False, "verbose": False, "stop_at_eos": False}
+    with any_bridge.hooks(fwd_hooks=hooks):
+        for cache in (True, False):
+            assert torch.equal(any_bridge.generate(TOKENS, use_past_kv_cache=cache, **options), wanted)
+    assert not torch.equal(any_bridge.generate(TOKENS, **options), wanted)
+
+
 def test_hooks_add_up():
     model = bridge("gpt2")
     hooks = patch_heads(model, [(0, 1)]) + patch_heads(model, [(0, 3)])
@@ -363,10 +406,11 @@ def test_a_head_that_does_not_exist_is_refused(head):
             function(bridge("gpt2"), heads=[head])
 
 
-@pytest.mark.parametrize("layer", [-1, LAYERS + 1])
-def test_a_layer_that_does_not_exist_is_refused(layer):
-    with pytest.raises(ArgumentError, match="Layers go from 0 to 2"):
-        patch_stream(bridge("gpt2"), layer, torch.zeros(WIDTH))
+@pytest.mark.parametrize("change", [patch_stream, add_to_stream])
+@pytest.mark.parametrize(("layer", "width"), [(-1, WIDTH), (LAYERS + 1, WIDTH), (0.5, WIDTH), (0, WIDTH - 1), (0, 1)])
+def test_a_layer_that_does_not_exist_or_vectors_of_another_size_are_refused(change, layer, width):
+    with pytest.raises(ArgumentError, match="Layers go from 0 to 2, after the last; vectors have 16 numbers"):
+        change(bridge("gpt2"), layer, torch.zeros(width))
 
 
 def test_a_position_that_does_not_exist_is_refused():
@@ -380,7 +424,12 @@ def test_texts_of_another_length_or_number_are_refused_and_the_bridge_is_as_befo
     model, before = bridge("gpt2"), logits(bridge("gpt2"))
     z, streams = head_z(model, TOKENS), residual_streams(model, TOKENS)
     for tokens in (TOKENS[:, :5], TOKENS.repeat(2, 1)):
-        for hooks in (patch_heads(model, [(0, 1)], z), patch_stream(model, 1, streams[1])):
+        changes = (
+            patch_heads(model, [(0, 1)], z),
+            patch_stream(model, 1, streams[1]),
+            add_to_stream(model, 1, streams[1]),
+        )
+        for hooks in changes:
             with pytest.raises(ArgumentError, match="agree in number and length"):
                 logits(model, tokens, hooks)
     assert torch.equal(logits(model), before)
@@ -399,6 +448,7 @@ def test_nan_is_refused():
     for replace in (
         lambda: patch_heads(bridge("gpt2"), [(1, 2)], z),
         lambda: patch_stream(bridge("gpt2"), 0, torch.full((WIDTH,), torch.nan)),
+        lambda: add_to_stream(bridge("gpt2"), 0, torch.full((WIDTH,), torch.inf)),
     ):
         with pytest.raises(ArgumentError, match="NaN or infinity"):
             replace()
@@ -410,6 +460,7 @@ def test_nan_is_refused():
         head_z,
         residual_streams,
         lambda model, _: patch_heads(model, [(0, 0)]),
+        lambda model, _: add_to_stream(model, 0, torch.zeros(WIDTH)),
         lambda model, _: permute_queries(model),
         lambda model, texts: streams_without(model, texts, [(0, 0)]),
         lambda model, texts: read_channels(model, torch.zeros(LAYERS + 1, *texts.shape, WIDTH)),

@@ -45,13 +45,14 @@ TOPICS = [
     "causal_tests",
     "training_dynamics",
     "features",
+    "probes",
 ]
 PASSED, WRONG, BLANK = "passed", "not yet", "not attempted"
 _results = {}
 
 
 def checkers(notebook):
-    """{exercise: its entry} of a notebook, 1 to 8, in their order: {"2a": ..., "2b": ...}."""
+    """{exercise: its entry} of a notebook, 1 to 9, in their order: {"2a": ..., "2b": ...}."""
     if notebook not in range(1, len(TOPICS) + 1):
         raise ArgumentError(f"There is no notebook {notebook!r} with exercises; they go from 1 to {len(TOPICS)}.")
     topic = import_module(f"{__name__}.{TOPICS[notebook - 1]}")
@@ -109,7 +110,7 @@ def _check_context(name, checker, context):
 
 
 def report(notebook):
-    """A table of a notebook's exercises: its number, 1 to 8 -> exercise, what it is about, and its last result."""
+    """A table of a notebook's exercises: its number, 1 to 9 -> exercise, what it is about, and its last result."""
     import pandas as pd
 
     rows = {name: (checker.title, _results.get(name, BLANK)) for name, checker in checkers(notebook).items()}
