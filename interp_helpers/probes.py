@@ -128,8 +128,9 @@ def erase(
     """Vectors changed along `write` so that along `read` all of them are as the mean is.
 
     With read and write the same direction this is the orthogonal projection. With the discriminant and the difference
-    of means it is LEACE (Belrose et al. 2023, arXiv:2306.03819): no linear probe can then read the label, and no other
-    way to achieve this changes the vectors less. Raises ArgumentError for directions at right angles.
+    of means it is LEACE (Belrose et al. 2023, arXiv:2306.03819): both means are then equal, so that no linear probe has
+    a smaller loss than a constant, and no other affine map achieves this with a smaller mean square of changes. Raises
+    ArgumentError for directions at right angles.
 
     >>> erase(torch.tensor([[3.0, 1]]), torch.zeros(2), torch.tensor([1.0, 0]), torch.tensor([1.0, 1]))
     tensor([[ 0., -2.]])

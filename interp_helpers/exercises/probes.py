@@ -584,8 +584,8 @@ STEER = Exercise(
     praise=_ROSE
     + f"which is {{times:.2f}} times as much. The best of {DIRECTIONS} random directions of the same length has "
     "{random:.2f}, and the loss rises by {cost:.3f} nats. None of the words stands in your texts, so the direction "
-    "carries more than the words that it is made from. It need not be *the* direction of what you had in mind: which "
-    "words rise most, and did you expect them?",
+    "is more than these words. But words that belong together, as she and her do, may be alike in the embedding. "
+    "Which words rise most, and did you expect them?",
 )
 
 
