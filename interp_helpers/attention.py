@@ -141,6 +141,21 @@ def value_weighted(
     return moved / moved.sum(-1, keepdim=True)
 
 
+@checked
+def look_at(pattern: Float[Tensor, "text head query key"], head: int, key: int) -> Float[Tensor, "text head query key"]:
+    """A pattern in which one head, at the last query, gives one key all attention but that on the first key.
+
+    Each row still sums to 1. For a hook on a bridge's `hook_pattern`, to see what a head does when it looks elsewhere.
+
+    >>> look_at(torch.tensor([[[[1.0, 0, 0], [0.5, 0.5, 0], [0.5, 0.25, 0.25]]]]), 0, 1)[0, 0, -1]
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    new = pattern.clone()
+    new[:, head, -1, 1:] = 0
+    new[:, head, -1, key] += 1 - pattern[:, head, -1, 0]
+    return new
+
+
 def _check_rows(pattern, counted=True):
     """Raise ArgumentError when rows are no attention. counted: rows that matter. Half precision keeps three digits."""
     sums, rounding = pattern.float().sum(-1), 1e-2 if pattern.dtype in (torch.float16, torch.bfloat16) else 1e-3

@@ -97,6 +97,22 @@ def test_values_weigh_keys(generator, length):
     torch.testing.assert_close(attention.value_weighted(pattern, torch.full((length,), 2.5)), pattern)
 
 
+@cases(generator=seeded(), length=st.integers(2, 7))
+def test_a_head_looks_at_one_key_from_the_last_query_alone(generator, length):
+    """Against a slow loop over the row. The first key may be the one that is looked at."""
+    pattern = torch.stack([random_pattern(generator, 3, length) for _ in range(2)])
+    key = int(torch.randint(length, (), generator=generator))
+    before, new = pattern.clone(), attention.look_at(pattern, 1, key)
+    assert torch.equal(pattern, before)
+    assert torch.allclose(new.sum(-1), torch.ones(2, 3, length))
+    for text in range(2):
+        first = pattern[text, 1, -1, 0].item()
+        expected = [(first if at == 0 else 0) + (1 - first if at == key else 0) for at in range(length)]
+        assert torch.allclose(new[text, 1, -1], torch.tensor(expected))
+        new[text, 1, -1] = pattern[text, 1, -1]
+    assert torch.equal(new, pattern)
+
+
 def test_what_is_no_attention_is_refused():
     def previous_token_score(pattern):
         return attention.target_score(pattern, attention.previous_token_target(torch.tensor([4, 6, 4])))
