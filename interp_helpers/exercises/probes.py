@@ -531,7 +531,8 @@ def _steered(answer, measure, streams, ids):
     direction = dose.item() * (_mean_stream(streams, toward) - _mean_stream(streams, away))
     chosen = sorted({its[0] for its in tokens.values()})
     (before, loss), (after, new_loss) = _asked(measure, None, chosen), _asked(measure, direction, chosen)
-    drawn = normalize(torch.randn(DIRECTIONS, len(direction), generator=fresh()), dim=1) * direction.norm()
+    generator = torch.Generator().manual_seed(0)  # not a fresh one: what they do is printed
+    drawn = normalize(torch.randn(DIRECTIONS, len(direction), generator=generator), dim=1) * direction.norm()
     facts.random = max(_asked(measure, each, chosen)[0] for each in drawn) / before
     facts.before, facts.after, facts.times, facts.cost = before, after, after / before, new_loss - loss
     return facts
