@@ -26,7 +26,8 @@ class Probe(NamedTuple):
 
 @checked
 def fit(x: Float[Tensor, "token d_model"], y: Int[Tensor, " token"], decay: int | float = 0.01) -> Probe:
-    """The probe with the smallest mean logistic loss of labels y, 0 and 1, plus decay / 2 * |weight|^2.
+    """The probe with the smallest mean logistic loss of labels y, 0 and 1, plus half the decay times the
+    squared length of the weight.
 
     The decay is of the weights of standardised vectors, each dimension with mean 0 and variance 1, so that large
     dimensions are not favoured; those of the probe are for the vectors as they are. Raises ArgumentError where y is not
