@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import TextError
-from .judging import Exercise, Wrong, choose, parts, require, shown, watched
+from .judging import Exercise, Wrong, choose, not_expected, parts, require, shown, turned_out, watched
 
 # 8a: the loss of the toy. Answers: W (feature, dimension), b (feature,), x (sample, feature), importance (feature,) ->
 # a number.
@@ -223,14 +223,6 @@ _TAUGHT = {
 }
 
 
-def _is(name):
-    return lambda facts: facts.right == name
-
-
-def _not_expected(name):
-    return lambda facts: facts.right == name != facts.said
-
-
 BESIDE_THE_TWIN = Exercise(
     "8c",
     "What training adds",
@@ -238,8 +230,8 @@ BESIDE_THE_TWIN = Exercise(
     difficulty=1,
     points=1,
     measure=_beside_the_twin,
-    mistakes={f"you expected {{said!r}}, but {_EXPLAINED}{why}": _not_expected(name) for name, why in _TAUGHT.items()},
-    praise={_EXPLAINED + why: _is(name) for name, why in _TAUGHT.items()},
+    mistakes={f"you expected {{said!r}}, but {_EXPLAINED}{why}": not_expected(name) for name, why in _TAUGHT.items()},
+    praise={_EXPLAINED + why: turned_out(name) for name, why in _TAUGHT.items()},
 )
 
 

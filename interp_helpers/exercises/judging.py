@@ -242,6 +242,16 @@ def choose(answer, options):
     return found
 
 
+def turned_out(name):
+    """For a prediction: whether `name` is what came out. facts.right: what came out; facts.said: the prediction."""
+    return lambda facts: facts.right == name
+
+
+def not_expected(name):
+    """For a prediction: whether `name` came out, and something else was said. facts: as `turned_out` takes them."""
+    return lambda facts: facts.right == name != facts.said
+
+
 def off(number, rounded):
     """A condition on facts: a number of the answer, `facts.said[number]`, is not the fact of that name. NaN is off."""
     return lambda facts: not abs(facts.said[number] - getattr(facts, number)) <= rounded

@@ -9,7 +9,20 @@ from torch.nn.functional import normalize, softplus
 from ..errors import TextError
 from ..probes import auc
 from ..text import inside_quotation
-from .judging import Exercise, Wrong, as_tensor, choose, fresh, parts, random_pattern, require, same, shown
+from .judging import (
+    Exercise,
+    Wrong,
+    as_tensor,
+    choose,
+    fresh,
+    not_expected,
+    parts,
+    random_pattern,
+    require,
+    same,
+    shown,
+    turned_out,
+)
 
 # 9a: a probe from nothing. Answers: x (token, d_model), y (token,), decay -> (weight (d_model,), bias).
 
@@ -308,14 +321,6 @@ _TENSE = {
 }
 
 
-def _is(name):
-    return lambda facts: facts.right == name
-
-
-def _not_expected(name):
-    return lambda facts: facts.right == name != facts.said
-
-
 TENSE = Exercise(
     "9c",
     "Predict: tense",
@@ -323,8 +328,8 @@ TENSE = Exercise(
     difficulty=1,
     points=1,
     measure=_tense,
-    mistakes={f"you expected {{said!r}}, but {why}": _not_expected(name) for name, why in _TENSE.items()},
-    praise={why: _is(name) for name, why in _TENSE.items()},
+    mistakes={f"you expected {{said!r}}, but {why}": not_expected(name) for name, why in _TENSE.items()},
+    praise={why: turned_out(name) for name, why in _TENSE.items()},
 )
 
 

@@ -20,10 +20,12 @@ from .judging import (
     compare,
     fresh,
     head_of,
+    not_expected,
     parts,
     require,
     same,
     shown,
+    turned_out,
     watched,
 )
 
@@ -358,14 +360,6 @@ _EXPLAINED = {
 }
 
 
-def _turned_out(name):
-    return lambda facts: facts.right == name
-
-
-def _not_expected(name):
-    return lambda facts: facts.right == name != facts.said
-
-
 WRONG_DISTANCE = Exercise(
     "7c",
     "A copier at the wrong distance",
@@ -373,8 +367,8 @@ WRONG_DISTANCE = Exercise(
     difficulty=1,
     points=1,
     measure=_at_another_distance,
-    mistakes={f"you expected {{said!r}}, but {_LOSS}{why}": _not_expected(name) for name, why in _EXPLAINED.items()},
-    praise={_LOSS + why: _turned_out(name) for name, why in _EXPLAINED.items()},
+    mistakes={f"you expected {{said!r}}, but {_LOSS}{why}": not_expected(name) for name, why in _EXPLAINED.items()},
+    praise={_LOSS + why: turned_out(name) for name, why in _EXPLAINED.items()},
 )
 
 
