@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test test-deep test-all lab notebooks student course site address claims real transfer bench flips repeat seeds lock clean help
+.PHONY: run test test-deep test-all lab newer notebooks student grading course grade site address claims real transfer bench flips repeat seeds lock clean help
 .DEFAULT_GOAL := help
 
 run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file; TIMEOUT=seconds a cell)
@@ -25,13 +25,17 @@ test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of eve
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-test-deep: .venv/ready  ## What `make test` leaves out: blank editions on the twin, nbgrader, site, faults, 300 cases a property
+test-deep: .venv/grading  ## What `make test` leaves out (installs nbgrader): blank editions on the twin, nbgrader, site, faults, 300 cases a property
 	CASES=300 $(BIN)/python -m pytest tests -m "deep or hypothesis"
 
 test-all: test test-deep  ## `make test`, then `make test-deep`
 
-lab: .venv/ready  ## Open JupyterLab on notebooks/student/01_baseline.ipynb
-	$(BIN)/jupyter lab --notebook-dir=. notebooks/student/01_baseline.ipynb
+lab: .venv/ready  ## Open JupyterLab on your own copies of the notebooks, in work/
+	$(BIN)/python dev/tools/copies.py
+	$(BIN)/jupyter lab --notebook-dir=. work/01_baseline.ipynb
+
+newer: .venv/ready  ## Take newer editions of notebooks into work/, with your answers; your old copies are kept
+	$(BIN)/python dev/tools/copies.py --newer
 
 notebooks: .venv/ready  ## Execute every notebook again in place, store its outputs, and renew notebooks/student/
 	$(BIN)/python dev/tools/regenerate.py $(NOTEBOOKS)
@@ -40,13 +44,18 @@ notebooks: .venv/ready  ## Execute every notebook again in place, store its outp
 student: .venv/ready  ## Write notebooks/student/: the notebooks with blank exercises
 	$(BIN)/python dev/tools/editions.py $(NOTEBOOKS)
 
-course: .venv/ready  ## Make a folder that nbgrader takes as a course (COURSE=folder)
+grading: .venv/grading  ## Install nbgrader into .venv, for a teacher; students need none of it
+
+course: .venv/grading  ## Make a folder that nbgrader takes as a course (COURSE=folder)
 	$(BIN)/python dev/tools/course.py "$(COURSE)" $(NOTEBOOKS)
+
+grade: .venv/grading  ## Grade what a class handed in, damaged files included (COURSE=folder NAME=02_head_specialization)
+	$(BIN)/python dev/classroom/grade.py "$(COURSE)" "$(NAME)"
 
 site: .venv/ready  ## Build the course as a static site in build/site
 	$(BIN)/python dev/tools/build_site.py
 
-address: .venv/ready  ## Make every link lead to another repository (URL=https://github.com/me/mine)
+address: .venv/ready  ## Say where the course lives: badges and links appear (URL=https://github.com/me/mine)
 	$(BIN)/python dev/tools/address.py $(URL)
 
 claims: .venv/ready  ## Write docs/claims.md: every claim on storybook and on its untrained twin
@@ -70,7 +79,7 @@ repeat: .venv/ready  ## Execute every notebook TIMES (20) times: are the outputs
 seeds: .venv/ready  ## Test the exercise checkers on TIMES (20) other draws of their random inputs
 	for seed in $$(seq $(TIMES)); do echo "SEED=$$seed"; SEED=$$seed $(BIN)/python -m pytest tests/test_exercises*.py || exit 1; done
 
-lock: .venv/ready  ## Renew requirements.lock, environment.yml and binder/ from the ranges in pyproject.toml
+lock: .venv/ready  ## Renew both locks, environment.yml and binder/ from the ranges in pyproject.toml
 	$(PIP) install --quiet uv
 	$(BIN)/python dev/tools/lock.py
 
@@ -80,9 +89,17 @@ clean:  ## Remove build/ (the environment stays; to remove it, too: rm -rf .venv
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock pyproject.toml dev/classroom/overrides.json
 	$(PYTHON) dev/tools/check_python.py
 	$(PYTHON) -m venv .venv
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	mkdir -p .venv/share/jupyter/lab/settings
+	cp dev/classroom/overrides.json .venv/share/jupyter/lab/settings
 	touch .venv/ready
+
+.venv/grading: .venv/ready dev/classroom/requirements.lock
+	$(PIP) install --quiet -r dev/classroom/requirements.lock
+	touch .venv/grading
+	@echo "nbgrader is in .venv now, and JupyterLab has its menu (Python 3.10 cannot have it). To take it out again:"
+	@echo "$(PIP) uninstall --yes -r dev/classroom/requirements.lock && rm .venv/grading"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "dev" / "tools"))
-import environment  # noqa: F401 - before anything that reads it
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # "0" for pytest -m hub
 for name in [name for name in os.environ if name.startswith("INTERP_")]:  # stored outputs are storybook's
     os.environ.pop(name)
+import environment  # noqa: E402, F401 - before anything that reads it
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # "0" for pytest -m hub
 
 
 def pytest_configure(config):

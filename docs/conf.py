@@ -13,7 +13,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 from docstrings import as_rst  # noqa: E402
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-REPOSITORY = PROJECT["urls"]["Repository"]
 
 project = html_title = "Looking inside language models"
 author = "The authors of interp-helpers"
@@ -21,60 +20,72 @@ copyright = "the authors of interp-helpers; prose and figures CC BY 4.0, code MI
 release = PROJECT["version"]
 language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
-exclude_patterns = ["README.md"]  # index.md includes it
+extensions = ["myst_nb", "sphinx.ext.autodoc", "searching"]
+exclude_patterns = ["README.md"]  # index.md includes parts of it
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the stored outputs are what CI compares
 nb_ipywidgets_js = {}  # the default asks a CDN
-nb_code_prompt_show = "One solution"
-nb_code_prompt_hide = "One solution"
+nb_code_prompt_show = "Show the code"  # build_site.py says which cells are a solution
+nb_code_prompt_hide = "Hide the code"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
 html_theme = "sphinx_book_theme"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_additional_pages = {"search": "search.html"}
 html_copy_source = False
 html_use_index = html_domain_indices = False  # search finds more
-html_show_search_summary = False  # it fetches pages, which a browser does not allow over file://
 html_context = {"default_mode": "auto"}  # the theme asks for it and complains in the console
 html_theme_options = {
-    "repository_url": REPOSITORY,
-    "repository_branch": "main",
-    "use_repository_button": True,
     "navbar_persistent": [],  # the side bar has the search
-    "use_download_button": False,  # student_edition has a better one
-    "launch_buttons": {
-        "binderhub_url": "https://mybinder.org",
-        "colab_url": "https://colab.research.google.com",
-        "notebook_interface": "jupyterlab",
-    },
-    "home_page_in_toc": True,
+    "use_download_button": False,  # `notebook_page` has a better one
+    "home_page_in_toc": False,  # it is there as "Start"
+    "max_navbar_depth": 1,  # what is for maintainers stands on a page of its own
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 
 
-def student_edition(app, page, template, context, doctree):
-    """Launch buttons open the edition with blank exercises, and one more downloads it."""
+def with_repository(app, config):
+    """Buttons that lead to the repository, to Binder and to Colab, once the course has an address."""
+    if config.repository:
+        config.html_theme_options |= {
+            "repository_url": config.repository,
+            "repository_branch": "main",
+            "use_repository_button": True,
+            "launch_buttons": {
+                "binderhub_url": "https://mybinder.org",
+                "colab_url": "https://colab.research.google.com",
+                "notebook_interface": "jupyterlab",
+            },
+        }
+
+
+def notebook_page(app, page, template, context, doctree):
+    """A notebook's buttons open and download the edition with blank exercises; its cells link to its neighbours."""
     if not page.startswith("notebooks/"):
         return
+    context["theme_show_prev_next"] = False
     name = page.replace("notebooks/", "notebooks/student/") + ".ipynb"
     for group in context["header_buttons"]:
         if group.get("label") == "launch-buttons":
             for button in group["buttons"]:
                 button["url"] = button["url"].replace(f"{page}.ipynb", name)
-            group["buttons"].append(
-                {
-                    "type": "link",
-                    "text": "Download",
-                    "tooltip": "The notebook with blank exercises",
-                    "icon": "fas fa-download",
-                    "url": context["pathto"](name, 1),
-                }
-            )
+    context["header_buttons"].append(
+        {
+            "type": "link",
+            "tooltip": "Download the notebook with blank exercises",
+            "icon": "fas fa-download",
+            "url": context["pathto"](name, 1),
+            "label": "download-notebook",
+        }
+    )
 
 
 def setup(app):
-    app.connect("html-page-context", student_edition, priority=600)  # after the theme's 501
+    app.add_config_value("repository", PROJECT.get("urls", {}).get("Repository", ""), "html")
+    app.connect("config-inited", with_repository)
+    app.connect("html-page-context", notebook_page, priority=600)  # after the theme's 501
     app.connect("autodoc-process-docstring", as_rst)

@@ -35,32 +35,31 @@ _HEAD_DESCRIPTION = (
     "query's stream. Above that, W_U reads the query's stream and gives logits."
 )
 
-# Colours are properties that a group hands on to all that it holds. Outside colours are those of Okabe and Ito (2008).
-# The picture has a white ground of its own, so it reads the same on a light and on a dark page.
+# Colours are properties that a group hands on to all that it holds. They are those of plots, and the picture has no
+# ground of its own, so it can be read on a light and on a dark page. For the same reason, the boxes are empty, and a
+# line ends where a shape on it begins.
 _STYLE = """
 text{font:12px "Helvetica Neue",Helvetica,Arial,"Liberation Sans",sans-serif;text-anchor:middle;fill:var(--ink)}
 .left{text-anchor:start}.right{text-anchor:end}.bold{font-weight:bold}.small{font-size:11.5px}
-rect,circle{fill:var(--fill);stroke:var(--line);stroke-width:1.5}
-path{fill:none;stroke:var(--line);stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}
-.ground{fill:#fff;stroke:none}.panel{fill:#f5f5f5;stroke:none}.bar{fill:var(--line);stroke:none}
+rect,circle,path{fill:none;stroke:var(--line);stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}
+.panel{fill:#7C7C7C12;stroke:none}.area{fill:var(--fill)}.bar{fill:var(--line);stroke:none}
 .thick{stroke-width:8;stroke-linecap:butt}
 """
 _PLAIN = """
-svg{--ink:#222;--line:#666;--fill:#fff}
-.stream{--line:#444}
-.attention{--line:#0072B2;--fill:#e3f0f8}
-.mlp{--line:#009E73;--fill:#e0f3ed}
+svg{--ink:#7C7C7C;--line:#7C7C7C;--fill:none}
+.attention{--line:#0072B2;--fill:#0072B214}
+.mlp{--line:#009E73;--fill:#009E7314}
 """
 _HEAD_PLAIN = """
-svg{--ink:#222;--line:#666;--fill:#fff}
-.stream{--line:#444}
-.QK{--line:#0072B2;--fill:#e3f0f8}
-.OV{--line:#CC79A7;--fill:#f9edf4}
+svg{--ink:#7C7C7C;--line:#7C7C7C;--fill:none}
+.QK{--line:#0072B2;--fill:#0072B214}
+.OV{--line:#CC79A7;--fill:#CC79A714}
 """
-_MUTED = "svg{--ink:#6b6b6b;--line:#c6c6c6;--fill:#fff}"
-_ACCENT = "{--ink:#111;--line:#D55E00;--fill:#fdebe0}"
+_MUTED = "svg{--ink:#7C7C7C;--line:#7C7C7C70;--fill:none}"
+_ACCENT = "{--ink:#C65300;--line:#C65300;--fill:#C6530014}"
 
 _STREAM = 56  # where the residual stream stands
+_STREAM_PIECES = (508, 373), (355, 263), (245, 192), (168, 154)  # between the sums and the final norm
 _LEFT, _RIGHT = 116, 296  # of what is added to it
 
 
@@ -105,7 +104,7 @@ def _image(title, description, height, drawing, parts, plain, highlight):
     picture = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 360 {height}" role="img" aria-labelledby="title desc">'
         f'<title id="title">{title}</title><desc id="desc">{said}</desc><style>{_STYLE}{colours}</style>'
-        f'<rect y="-8" width="360" height="{height}" class="ground"/>{drawing}</svg>'
+        f"{drawing}</svg>"
     )
     source = f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
     return HTML(f'<img src="{source}" alt="{escape(f"{title}. {said}")}" style="width:100%;max-width:420px">')
@@ -141,10 +140,10 @@ def _drawing():
                 *(_arrow(x, 548, x, 538) for x, _, _ in columns),
                 _box(20, 508, _RIGHT - 20, 28, "embedding + position"),
             ),
-            _part("norm", _path(f"M{_STREAM} 472H{middle}M{_STREAM} 300H{middle}")),
+            _part("norm", _path(f"M{_STREAM + 4} 472H{middle - 28}M{_STREAM + 4} 300H{middle - 28}")),
             _part(
                 "stream",
-                _path(f"M{_STREAM} 508V154", "thick"),
+                _path("".join(f"M{_STREAM} {y}V{to}" for y, to in _STREAM_PIECES), "thick"),
                 _text(_STREAM + 14, 321, "residual stream", "left bold"),
                 _text(_STREAM + 14, 336, "one vector for every token", "left small"),
             ),
@@ -158,7 +157,7 @@ def _drawing():
                 "attention",
                 _arrow(middle, 460, middle, 446),
                 _arrow(_LEFT, 364, _STREAM + 11, 364),
-                _rect(_LEFT, 348, _RIGHT - _LEFT, 96, "", 6),
+                _rect(_LEFT, 348, _RIGHT - _LEFT, 96, "area", 6),
                 _text(_LEFT + 10, 366, "attention", "left bold"),
                 _text(_RIGHT - 10, 366, "between positions", "right small"),
                 _part(
@@ -174,7 +173,7 @@ def _drawing():
                 "mlp",
                 _arrow(middle, 288, middle, 274),
                 _arrow(_LEFT, 254, _STREAM + 11, 254),
-                _rect(_LEFT, 236, _RIGHT - _LEFT, 36, "", 6),
+                _rect(_LEFT, 236, _RIGHT - _LEFT, 36, "area", 6),
                 _text(_LEFT + 10, 258, "MLP", "left bold"),
                 _text(_RIGHT - 10, 258, "at each position", "right small"),
             ),
@@ -207,7 +206,7 @@ def _head_drawing():
         [
             _part(
                 "stream",
-                *(_path(f"M{x} 424V60", "thick") for x in (key, query)),
+                _path(f"M{key} 424V60M{query} 424V215M{query} 197V60", "thick"),
                 _text(key + 12, 97, "residual stream", "left"),
                 _text(query - 12, 97, "residual stream", "right"),
             ),
@@ -230,7 +229,7 @@ def _head_drawing():
             ),
             _part(
                 "OV",
-                _rect(60, 122, 240, 112, "", 6),
+                _rect(60, 122, 240, 112, "area", 6),
                 _arrow(key + 4, 206, 70, 206) + _box(72, 194, 44, 24, _indexed("W_V")),
                 _arrow(116, 206, 169, 206),
                 _text(140, 200, "v"),
@@ -242,7 +241,7 @@ def _head_drawing():
             ),
             _part(
                 "QK",
-                _rect(60, 258, 240, 146, "", 6),
+                _rect(60, 258, 240, 146, "area", 6),
                 _arrow(key + 4, 340, 70, 340) + _box(72, 328, 44, 24, _indexed("W_K")),
                 _arrow(query - 4, 340, 290, 340) + _box(244, 328, 44, 24, _indexed("W_Q")),
                 _arrow(94, 328, 94, 296) + _box(80, 270, 28, 24, "k"),

@@ -3,19 +3,46 @@
 from itertools import product
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 
 from .errors import ArgumentError
 
-# For plt.rcParams.update: colours of Okabe and Ito (2008), which colour-blind readers can tell apart, on a
-# white card, so that a figure reads the same on a light and on a dark page.
+# Figures have no background of their own, so every colour here can be read on a white page and on a dark one. Lines and
+# dots have a contrast of at least 3 with both, as WCAG asks. Text in INK has 4, where WCAG asks for 4.5, which no grey
+# has with both. The other colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+# Three of them are darker here, and so closer to the others: let no meaning rest on colour alone.
+INK = "#7C7C7C"
+FAINT = f"{INK}40"  # for what stands behind the rest: light grey on white, and dark grey on a dark page
+COLOURS = ["#0072B2", "#C65300", "#009E73", "#CC79A7", "#C58800", "#3A9AD3", INK]
+KIND_COLOURS = ["#C65300", "#C58800", "#0072B2", "#3A9AD3", "#009E73", "#CC79A7", FAINT, INK]
+CHANNEL_COLOURS = {"Q": "#0072B2", "K": "#009E73", "V": "#CC79A7", "out": INK, "in": "#C58800"}
+
+# Colour maps. The first two show the page where a number is 0; the third, for lines and dots, can be read everywhere.
+BLUES = LinearSegmentedColormap.from_list("blues", ["#2389C900", "#2389C9"])
+DIVERGING = LinearSegmentedColormap.from_list(
+    "diverging", [(0, "#C65300"), (0.5, "#C6530000"), (0.5, "#8B68BE00"), (1, "#8B68BE")]
+)
+DEPTHS = LinearSegmentedColormap.from_list("depths", ["#C58800", "#C45A8B", "#2389C9"])
+
+# For plt.rcParams.update. A figure counts as white, and only its picture has no background: JupyterLab would put white
+# behind a figure that says that it is transparent.
 STYLE = {
     "figure.facecolor": "white",
     "figure.dpi": 90,
     "figure.constrained_layout.use": True,
+    "axes.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": "cycler('color', ['0072B2', 'D55E00', '009E73', 'CC79A7', 'E69F00', '56B4E9', '000000'])",
-}
+    "axes.prop_cycle": f"cycler('color', {COLOURS})",
+    **dict.fromkeys(
+        [
+            "text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color",
+            "legend.edgecolor", "boxplot.boxprops.color", "boxplot.whiskerprops.color", "boxplot.capprops.color",
+            "boxplot.flierprops.color", "boxplot.flierprops.markeredgecolor",
+        ],
+        INK,
+    ),
+}  # fmt: skip
 
 
 def set_style():
@@ -24,10 +51,7 @@ def set_style():
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     plt.rcParams.update(STYLE)
-    set_matplotlib_formats("retina")
-
-
-KIND_COLOURS = ["#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#DDDDDD", "#000000"]
+    set_matplotlib_formats("retina", facecolor="none")
 
 
 def _array(values):
@@ -40,7 +64,7 @@ def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limi
 
     xticks, yticks: a label for every column or row; without them matplotlib numbers them.
     limits: (lowest, highest) value of the colour scale; None takes it from the values.
-    cmap: a colour map other than viridis, such as "PuOr" for numbers of both signs.
+    cmap: a colour map other than viridis, such as DIVERGING for numbers of both signs.
     """
     values = _array(values)
     image = ax.imshow(values, aspect="auto", interpolation="nearest", vmin=limits[0], vmax=limits[1], cmap=cmap)
@@ -56,9 +80,9 @@ def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limi
 def generation_map(rows, tokens, ax):
     """What each new token attended to: rows `(step, key)`, as a Generation's `attention_by_step` gives them.
 
-    tokens: a label for every token, prompt first: one more than there are keys. Keys that did not exist yet are white.
-    The colour scale ends where 97 in 100 weights outside the first column lie below it: the first column is often an
-    attention sink, and the newest tokens get so much that the rest would be dark beside them.
+    tokens: a label for every token, prompt first: one more than there are keys. Where a key did not exist yet,
+    the cell is empty. The colour scale ends where 97 in 100 weights outside the first column lie below it: the first
+    column is often an attention sink, and the newest tokens get so much that the rest would be dark beside them.
     """
     rows, prompt = _array(rows), len(tokens) - len(rows)
     exists = np.arange(rows.shape[1]) < np.arange(prompt, len(tokens))[:, None]
@@ -88,7 +112,7 @@ def by_layer(values, ax, *, ylabel):
         else:
             value, low, high = numbers.T
             ax.errorbar(at, value, [value - low, high - value], fmt="o", markersize=4, capsize=3, label=name)
-    ax.axhline(0, color="black", linewidth=0.8)
+    ax.axhline(0, color=INK, linewidth=0.8)
     ax.set_xticks(range(len(numbers)))
     ax.set(xlabel="layer", ylabel=ylabel)
     ax.legend(frameon=False)
@@ -101,10 +125,10 @@ def dumbbells(before, after, low, high, names, ax, *, xlabel, labels):
     """
     before, after, low, high = (_array(values).astype(float) for values in (before, after, low, high))
     rows = np.arange(len(before))
-    ax.hlines(rows, before, after, color="0.75", linewidth=2, zorder=0)
-    ax.scatter(before, rows, s=30, facecolors="white", edgecolors="0.3", label=labels[0])
+    ax.hlines(rows, before, after, color=FAINT, linewidth=2, zorder=0)
+    ax.scatter(before, rows, s=30, color=INK, label=labels[0])
     ax.errorbar(after, rows, xerr=[after - low, high - after], fmt="o", markersize=6, capsize=3, label=labels[1])
-    ax.axvline(0, color="black", linewidth=0.8)
+    ax.axvline(0, color=INK, linewidth=0.8)
     ax.set_yticks(rows, names)
     ax.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     ax.legend(frameon=False)
@@ -116,7 +140,7 @@ def areas(x, values, ax, *, xlabel, ylabel):
     would overlap, so they are drawn as 0."""
     heights = np.stack([np.maximum(_array(points).astype(float), 0) for points in values.values()])
     tops, x = heights.cumsum(0), _array(x)
-    colours = {"#0072B2": "white", "#009E73": "white", "#E69F00": "black", "#CCCCCC": "black"}  # of area: of its name
+    colours = {"#0072B2": "white", "#009E73": "black", "#C58800": "black", "#949494": "black"}  # of area: of its name
     drawn = ax.stackplot(x, heights, colors=list(colours)[: len(heights)], labels=list(values))
     thin = []
     for area, name, height, top, colour in zip(drawn, values, heights, tops, colours.values()):
@@ -151,10 +175,10 @@ def waterfall(values, names, ax, *, ylabel):
     ends = values.cumsum()
     colours = np.where(values < 0, KIND_COLOURS[0], KIND_COLOURS[2])
     ax.bar(range(len(values)), values, bottom=ends - values, color=colours)
-    ax.bar(len(values), ends[-1], color="0.5")
+    ax.bar(len(values), ends[-1], color=INK)
     ax.use_sticky_edges = False  # room above the highest bar
     ax.autoscale_view()
-    ax.axhline(0, color="black", linewidth=0.8)
+    ax.axhline(0, color=INK, linewidth=0.8)
     ax.set_xticks(range(len(values) + 1), [*names, "total"], rotation=90, fontsize=8)
     ax.set(ylabel=ylabel)
 
@@ -181,7 +205,7 @@ def strips(values, ax, *, xlabel):
     for row, numbers in enumerate(values.values()):
         numbers = np.sort(_array(numbers).ravel())
         shift = 0.3 * np.sin(2.4 * np.arange(len(numbers)))  # 2.4 is nearly the golden angle: neighbours lie far apart
-        ax.scatter(numbers, row + shift, s=16, alpha=0.6, linewidths=0, color="#0072B2")
+        ax.scatter(numbers, row + shift, s=16, alpha=0.9, linewidths=0, color="#0072B2")
     ax.set_yticks(range(len(values)), values)
     ax.set(xlabel=xlabel, ylim=(len(values) - 0.4, -0.6))
 
@@ -195,20 +219,15 @@ def head_scatter(x, y, ax, *, xlabel, ylabel, named=(), ringed=(), line=True):
     """
     x, y = _array(x), _array(y)
     layer = np.indices(x.shape)[0].ravel()
-    dots = ax.scatter(
-        x.ravel(), y.ravel(), c=layer, s=18, alpha=0.8, linewidths=0, cmap="viridis_r"
-    )  # late layers dark
+    dots = ax.scatter(x.ravel(), y.ravel(), c=layer, s=18, alpha=0.9, linewidths=0, cmap=DEPTHS)
     if line:
-        ax.axline((0, 0), slope=1, color="0.7", linewidth=0.8, zorder=0)
+        ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, zorder=0)
     for place in ringed:
-        ax.scatter(x[place], y[place], s=90, facecolors="none", edgecolors=KIND_COLOURS[0])
+        ax.scatter(x[place], y[place], s=90, facecolors="none", edgecolors=INK)
     for place in named:
         ax.annotate("L{}H{}".format(*place), (x[place], y[place]), (4, 3), textcoords="offset points", fontsize=8)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.figure.colorbar(dots, ax=ax, label="layer", ticks=range(0, len(x), max(1, len(x) // 6)))
-
-
-CHANNEL_COLOURS = {"Q": "#0072B2", "K": "#009E73", "V": "#CC79A7", "out": "#222222", "in": "#888888"}
 
 
 def circuit(nodes, edges, ax, *, label, format=".2f"):
@@ -231,7 +250,6 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
     >>> [text.get_text() for text in ax.texts]
     ['L0H3', 'L4H3', 'second copy', 'K 0.41', 'out −1.00']
     """
-    from matplotlib.colors import to_rgb
     from matplotlib.patches import FancyArrowPatch
 
     for source, target, channel, _ in edges:
@@ -249,7 +267,7 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
     ax.set(xlim=(x.min() - 0.5, x.max() + 0.5), ylim=(-0.5, len(levels) - 0.5), xticks=[], xlabel=label, ylabel="layer")
     ax.set_yticks(range(len(levels)), [names.get(level, "") for level in levels])
     ax.tick_params(length=0)
-    ax.grid(axis="y", color="0.93")
+    ax.grid(axis="y", color=FAINT)
     ax.spines[:].set_visible(False)
 
     ax.figure.draw_without_rendering()  # because the layout gives the axes their size only then
@@ -258,15 +276,18 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
     scale = points / [np.ptp(x) + 1, len(levels)]
     places = np.stack([x, rows], 1) * scale
     style = {"ha": "center", "va": "center"}
-    box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "0.3"}
-    boxes = [ax.text(*place, name, fontsize=10, bbox=box, **style) for name, place in zip(nodes, places / scale)]
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "0.36", "edgecolor": "none"}
+    boxes = [
+        ax.text(*place, name, fontsize=10, color="white", bbox=box, **style)
+        for name, place in zip(nodes, places / scale)
+    ]
     order, largest = list(nodes), max((abs(weight) for *_, weight in edges), default=0) or 1
     ends = [(order.index(source), order.index(target)) for source, target, *_ in edges]
     words = [f"{channel} {weight:{format}}".replace("-", "−") for *_, channel, weight in edges]
     room = [(3.1 * len(name) + 5, 10) for name in nodes], [(2.7 * len(text) + 2, 7) for text in words]
     routes = _routes(places, ends, *map(np.array, room), np.array(ax.get_xlim()) * scale[0])
     for (start, end), text, (*_, channel, weight), (bend, spot) in zip(ends, words, edges, routes):
-        colour, width = np.array(to_rgb(CHANNEL_COLOURS[channel])), 5 * float(abs(weight) / largest)
+        colour, width = CHANNEL_COLOURS[channel], 5 * float(abs(weight) / largest)
         ax.add_patch(
             FancyArrowPatch(
                 *places[[start, end]] / scale, connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", color=colour,
@@ -274,9 +295,9 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
                 patchA=boxes[start].get_bbox_patch(), patchB=boxes[end].get_bbox_patch(),
             )
         )  # fmt: skip
-        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        # Letters are darker than their arrow, because thin lines in its colour would be hard to read.
-        ax.text(*spot / scale, text, fontsize=9, color=0.7 * colour, bbox=ground, zorder=5, **style)
+        ground = {"boxstyle": "round,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+        letters = "white" if channel == "Q" else "black"  # whichever stands out more from the colour
+        ax.text(*spot / scale, text, fontsize=9, color=letters, bbox=ground, zorder=5, **style)
 
 
 def _arc(start, end, bend, at):
@@ -322,13 +343,13 @@ def _inside(points, middles, halves):
 
 
 def normal_histogram(values, ax, *, xlabel, bins=100):
-    """How numbers of any shape are distributed, and in black the normal curve with their mean and standard deviation.
+    """How numbers of any shape are distributed, and in grey the normal curve with their mean and standard deviation.
     Both are densities: their areas are 1."""
     values = _array(values).astype(float).ravel()
     mean, std = values.mean(), values.std()
-    _, edges, _ = ax.hist(values, bins=bins, density=True)
+    _, edges, _ = ax.hist(values, bins=bins, density=True, alpha=0.5)
     x = np.linspace(edges[0], edges[-1], 200)
-    ax.plot(x, np.exp(-(((x - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi)), color="black", label="normal")
+    ax.plot(x, np.exp(-(((x - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi)), color=INK, label="normal")
     ax.set(xlabel=xlabel, ylabel="density")
     ax.locator_params(axis="x", nbins=5)
     ax.legend(frameon=False)
@@ -346,18 +367,18 @@ def layer_distributions(rows, ax, *, ylabel):
 
 
 def dendrogram(links, names, kinds, order, ax):
-    """A tree of heads, each name in the colour of its class; heads of diffuse attention are black.
+    """A tree of heads, each name in the colour of its class; heads of diffuse attention are grey.
 
     links: of `scipy.cluster.hierarchy.linkage`; names, kinds: a string a head; order: all classes, as in `class_map`.
     """
     from scipy.cluster.hierarchy import dendrogram
 
-    colours = dict(zip(order, KIND_COLOURS)) | {"diffuse": "black"}
+    colours = dict(zip(order, KIND_COLOURS)) | {"diffuse": INK}
     kind_of = dict(zip(names, kinds))
-    dendrogram(links, ax=ax, labels=list(names), color_threshold=0, above_threshold_color="0.4", leaf_font_size=9)
+    dendrogram(links, ax=ax, labels=list(names), color_threshold=0, above_threshold_color=INK, leaf_font_size=9)
     for label in ax.get_xticklabels():
         label.set(color=colours[kind_of[label.get_text()]], rotation=90)
-        label.set_fontweight("normal" if label.get_color() == "black" else "bold")
+        label.set_fontweight("normal" if label.get_color() == INK else "bold")
     ax.set(ylabel="distance")
 
 

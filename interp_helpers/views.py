@@ -36,25 +36,39 @@ _MISSING = (
     "An interactive attention view is drawn here once the notebook is trusted and the cell with views_loader() has run."
 )
 
-# The styles of the components; "&" is the card. CircuitsVis lays the small patterns out by the width of the window,
-# writes names over them, in white on yellow too, and makes the large pattern as wide as the card.
+# What all cards share; "&" is the card. Pages have colours and sizes of their own for headings, paragraphs and labels,
+# which a dark page makes light. The orange of the focus is of Okabe and Ito (2008), 3.9 to 1 on white.
+_EVERY = """
+& {color-scheme: light}
+& :is(h3, h4, p, label) {background: none !important; color: inherit !important; font-family: inherit !important}
+& button {border: 1px solid #888; border-radius: 0; cursor: pointer; background: white; color: black; font: inherit}
+& :focus-visible {outline: 3px solid #d55e00 !important; outline-offset: -2px}
+"""
+
+# CircuitsVis lays the small patterns out by the width of the window, writes names over them, in white on yellow too,
+# and makes the large pattern as wide as the card. Without a width of its own, the large one could only shrink.
 _PATTERNS = """
 & > div {padding: 0 !important}
 & h2 {display: none}
-& :is(h3, h4) {background: white !important; color: black !important; font-size: 1em}
-& h4 {position: static !important; font-size: 10px; font-weight: normal; line-height: 1; text-align: center}
+& h3 {margin: 8px 0 !important; font-size: 1em !important; font-weight: bold !important; line-height: 1.4 !important}
+& h4 {
+  position: static !important; font-size: 10px !important; font-weight: normal !important; line-height: 1 !important;
+  text-align: center}
+& [role=button] {cursor: pointer}
+& p {margin: 8px 0 0 !important; font-size: 12px !important}
 & > div > div:nth-of-type(1) {
   display: grid !important; grid-template-columns: repeat(auto-fill, minmax(var(--small), 1fr)); margin: 0 !important}
 & > div > div:nth-of-type(1) > div {width: auto !important; max-width: none !important}
-& > div > div:nth-of-type(2) [style*=aspect-ratio] {max-width: min(100%, 34em) !important}
+& > div > div:nth-of-type(2) [style*=aspect-ratio] {width: 100% !important; max-width: 34em !important}
 """
 
-# Colours of the text, on all of which black is readable. The first two are of Okabe and Ito (2008). CircuitsVis colours
+# Colours of the text, on all of which black is readable. The first two are of Okabe and Ito, too. CircuitsVis colours
 # predictions in pure red, with white letters, and has no property for that: a veil of white makes it the third colour.
-# The room below the text is for the table of a token in its last line.
+# The room below a text is for the number or the table of a token in its last line, which Jupyter would cut off.
 _MORE, _LESS, _LIKELY = (86, 180, 233), (230, 159, 0), (255, 102, 102)
 _RISE = (77, 187, 157)
 _UNLIKELY = -5  # nats: CircuitsVis leaves such a token white, and those below
+_TOKENS = "& > div {padding-bottom: 70px !important}"
 _PREDICTIONS = """
 & > div {padding-bottom: calc(1.5em * var(--rows) + 7em) !important}
 & > div > span > span {color: black !important; background-image: linear-gradient(#fff6, #fff6)}
@@ -108,10 +122,9 @@ _LENS = """
 & th[data-shown] {background: #ddd !important}
 & td[tabindex="0"] {outline: 2px solid #888 !important; outline-offset: -2px}
 & td[data-shown] {outline: 2px solid black !important; outline-offset: -2px}
+& td:focus-visible {outline: 3px solid #d55e00 !important}
 & lens-bar {display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin-bottom: 8px; font-size: 12px}
-& button {
-  height: 28px; margin: 0 -1px 0 0; padding: 0 12px; border: 1px solid #888; border-radius: 0; cursor: pointer;
-  background: white; color: black; font: inherit}
+& button {height: 28px; margin: 0 -1px 0 0; padding: 0 12px}
 & button[aria-pressed=true] {background: #333; color: white}
 & lens-bar i {
   display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px}
@@ -124,11 +137,19 @@ _LENS = """
 & li i {height: 12px}
 """
 
-_ADD = """
+# What several scripts use. A step of an arrow key is (down, right).
+_TOOLS = """
 const add = (parent, tag, text) => {
   const made = parent.appendChild(document.createElement(tag));
   made.textContent = text;
   return made;
+};
+const arrows = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
+const limit = (place, count) => Math.max(0, Math.min(count - 1, place));
+const tellWeight = (tokens, query, key, weight, head) => {
+  const part = (kind, place) => `${kind} ${place} '${tokens[place]}'`;
+  const said = weight ?? "no attention to a later position";
+  return `${part("query", query)} \\u2192 ${part("key", key)}: ${said} (${head})`;
 };
 """
 
@@ -136,7 +157,7 @@ const add = (parent, tag, text) => {
 # it. The panel shows the chosen cell again as soon as the mouse leaves the table, so that nothing changes when the
 # mouse crosses other cells on its way to the buttons. Arrow keys have no other effect: JupyterLab would leave the view.
 _DRAW_LENS = f"""
-const {{words, tables}} = view;{_ADD}"""
+const {{words, tables}} = view;{_TOOLS}"""
 _DRAW_LENS += """\
 for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
   card.id = name + "-" + page.drawn++;
@@ -145,7 +166,9 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
   const bar = document.createElement("lens-bar"), panel = add(card, "lens-panel", "");
   card.prepend(bar);
   const choices = add(bar, "span", ""), scale = add(bar, "span", "");
+  box.removeAttribute("tabindex");
   choices.setAttribute("role", "group");
+  choices.setAttribute("aria-label", "text");
   panel.setAttribute("aria-live", "polite");
   grid.setAttribute("role", "grid");
   let table, chosen = cells[heads.length - 2];
@@ -206,7 +229,7 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
   on("click", (cell) => cell.focus());
   on("focusin", choose);
   on("keydown", (cell, event) => {
-    const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+    const step = arrows[event.key];
     if (!step) return;
     event.preventDefault();
     const next = grid.rows[cell.parentNode.rowIndex + step[0]]?.cells[cell.cellIndex + step[1]];
@@ -243,9 +266,7 @@ _CIRCUIT = """
 & thead th + th {left: auto; z-index: 1; width: auto}
 & circuit-map tbody th {padding-block: 5px !important}
 & circuit-map th + th {padding: 1px 2px !important; font-size: 11px !important; text-align: center !important}
-& button {
-  min-height: 28px; padding: 2px 12px; border: 1px solid #888; border-radius: 0; cursor: pointer; background: white;
-  color: black; font: inherit; text-align: left}
+& button {min-height: 28px; padding: 2px 12px; text-align: left}
 & circuit-bar button[aria-pressed=true] {background: #333; color: white}
 & td button {
   display: block; box-sizing: border-box; width: 100%; min-width: 24px; padding: 0; border-color: #bbb; line-height: 1;
@@ -257,7 +278,6 @@ _CIRCUIT = """
   text-overflow: ellipsis; white-space: pre}
 & tr[data-shown] button {background: #e4e4e4}
 & th button[aria-pressed=true] {border-color: black}
-& button:focus-visible {outline: 3px solid #0072b2 !important; outline-offset: -2px}
 & ol {margin: 0 !important; padding: 0 !important; list-style: none !important}
 & li {--bar: var(--above); margin: 0 !important; color: black !important}
 & li[data-below] {--bar: var(--below)}
@@ -283,12 +303,13 @@ _CIRCUIT = """
 & input {
   box-sizing: border-box; width: 150px; height: 28px; padding: 0 8px; border: 1px solid #888; border-radius: 0;
   background: white; color: black; font: inherit; font-size: 12px}
+& ::placeholder {color: #595959; opacity: 1}
 """
 
 # Pointing shows a head or a word. A click, a tap or the keyboard chooses it, and the chosen one is shown again when the
 # mouse leaves. The tab key reaches the chosen head and the chosen word alone, and arrow keys go on from there.
 _DRAW_CIRCUIT = f"""
-const {{words, answers, circuits, letters, width, top, heads, start}} = view;{_ADD}"""
+const {{words, answers, circuits, letters, width, top, heads, start}} = view;{_TOOLS}"""
 _DRAW_CIRCUIT += """\
 const labels = circuits[0].digits.map((_, head) => `L${Math.floor(head / heads)}H${head % heads}`);
 const texts = answers.map((text) => text.replace(/[ \\u00b7]/g, (letter) => (letter === " " ? "\\u00b7" : " ")));
@@ -429,7 +450,7 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
     on("click", (number) => buttons[number].focus());
     on("focusin", choose);
     on("keydown", (number, event) => {
-      const step = {ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+      const step = arrows[event.key];
       if (!step) return;
       event.preventDefault();
       buttons[move(number, ...step)]?.focus();
@@ -437,14 +458,14 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
     table.addEventListener("mouseleave", () => show(chosen()));
   };
   listen(map, cells, (part) => cells.indexOf(part.closest("button")), showHead, chooseHead, () => chosenHead,
-    (head, up, right) => {
+    (head, down, right) => {
       const column = (head % heads) + right;
-      return column < 0 || column >= heads ? -1 : head + up * heads + right;
+      return column < 0 || column >= heads ? -1 : head - down * heads + right;
     });
   listen(list, names, (part) => lines.indexOf(part.closest("tr")), showWord, chooseWord, () => chosenWord,
-    (word, up) => {
-      let next = word - up;
-      while (lines[next]?.hidden) next -= up;
+    (word, down) => {
+      let next = word + down;
+      while (lines[next]?.hidden) next += down;
       return next;
     });
   filter.oninput = look;
@@ -463,16 +484,14 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
 # A training: a slider over its frames, the patterns of some heads in one frame, and curves up to it. Patterns and
 # curves stand side by side where there is room, so that both are seen while the training plays.
 _TRAINING = """
-& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important; color-scheme: light}
+& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important}
 & :is(training-bar, training-sides, training-maps, training-foot) {display: flex; flex-wrap: wrap; gap: 12px 24px}
 & training-sides {row-gap: 24px}
 & training-bar {align-items: center; gap: 8px 16px; margin-bottom: 16px}
 & label {display: flex; flex: none; gap: 8px; margin: 0; font-weight: normal}
 & label b {min-width: var(--digits); font-variant-numeric: tabular-nums}
 & input {flex: 1 1 200px; min-width: 0; height: 28px; margin: 0; padding: 0; accent-color: #0072b2; cursor: pointer}
-& button {
-  display: flex; gap: 8px; align-items: center; width: 88px; height: 32px; padding: 0 12px; border: 1px solid #888;
-  border-radius: 0; cursor: pointer; background: white; color: black; font: inherit}
+& button {display: flex; gap: 8px; align-items: center; width: 88px; height: 32px; padding: 0 12px}
 & button i {width: 11px; height: 12px; background: #0072b2; clip-path: polygon(0 0, 100% 50%, 100% 50%, 0 100%)}
 & button[data-playing] i {clip-path: polygon(0 0, 36% 0, 36% 100%, 64% 100%, 64% 0, 100% 0, 100% 100%, 0 100%)}
 & training-maps {flex: var(--heads) 1 calc(var(--heads) * 250px); align-content: flex-start}
@@ -487,7 +506,6 @@ _TRAINING = """
 & training-grid i {
   position: absolute; box-sizing: border-box; width: var(--cell); height: var(--cell); border: 2px solid #d55e00;
   outline: 1px solid white; pointer-events: none}
-& :is(button, input, canvas):focus-visible {outline: 3px solid #d55e00; outline-offset: -2px}
 & input:focus-visible {outline-offset: 1px}
 & training-charts {
   display: grid; flex: 1 1 220px; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 12px 24px;
@@ -514,10 +532,9 @@ _TRAINING = """
 # The cell that was pointed at last stays marked, so that its weight can be followed while the training plays.
 # JupyterLab would take the keys of the slider and of the maps for its own.
 _DRAW_TRAINING = f"""
-const {{tokens, names, steps, even, curves, patterns, letters, colours, start}} = view;{_ADD}"""
+const {{tokens, names, steps, even, curves, patterns, letters, colours, start}} = view;{_TOOLS}"""
 _DRAW_TRAINING += """\
 const size = tokens.length, last = steps.length - 1;
-const limit = (place) => Math.max(0, Math.min(size - 1, place));
 const weight = (frame, head, query, key) => {
   const row = ((frame * names.length + head) * size * (size + 1)) / 2 + (query * (query + 1)) / 2;
   const digit = (which) => letters.indexOf(patterns[2 * (row + key) + which]);
@@ -549,15 +566,15 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
     canvas.onpointermove = canvas.onpointerdown = (event) => {
       const box = canvas.getBoundingClientRect();
       const part = [(event.clientY - box.y) / box.height, (event.clientX - box.x) / box.width];
-      point(head, ...part.map((each) => limit(Math.floor(each * size))));
+      point(head, ...part.map((each) => limit(Math.floor(each * size), size)));
     };
     canvas.onkeydown = (event) => {
-      const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+      const step = arrows[event.key];
       if (!step) return;
       event.preventDefault();
       event.stopPropagation();
       const [, query, key] = cell ?? [head, size - 1, size - 1];
-      point(head, limit(query + step[0]), limit(key + step[1]));
+      point(head, limit(query + step[0], size), limit(key + step[1], size));
     };
     return {canvas, mark, pen: canvas.getContext("2d")};
   });
@@ -598,9 +615,8 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
       mark.hidden = false;
       mark.style.inset = `${(100 * query) / size}% auto auto ${(100 * key) / size}%`;
     }
-    const part = (kind, place) => `${kind} ${place} '${tokens[place]}'`;
-    const said = key > query ? "no attention to a later position" : weight(frame, head, query, key).toFixed(2);
-    told.textContent = `${part("query", query)} \\u2192 ${part("key", key)}: ${said} (${names[head]})`;
+    const share = key > query ? null : weight(frame, head, query, key).toFixed(2);
+    told.textContent = tellWeight(tokens, query, key, share, names[head]);
   };
   const point = (...to) => {
     cell = to;
@@ -653,8 +669,8 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
 _CONTEXTS = """
 & {
   max-width: 60em !important; box-sizing: border-box; container-type: inline-size; font-size: 14px;
-  line-height: 1.5 !important; color-scheme: light}
-& p {margin: 0 0 8px !important; color: black !important}
+  line-height: 1.5 !important}
+& p {margin: 0 0 8px !important}
 & small {color: #555 !important; font-size: 12px !important}
 & ol {margin: 0 0 16px !important; font-size: 13px}
 & li {
@@ -681,10 +697,8 @@ _BLIND = """
   background: white}
 & blind-bar span {display: flex; flex-wrap: wrap; gap: 8px}
 & blind-bar span:first-child {margin-right: auto}
-& button {
-  min-height: 32px; padding: 2px 12px; border: 1px solid #888; border-radius: 0; cursor: pointer; background: white;
-  color: black; font: inherit}
-& button:focus-visible {outline: 3px solid #d55e00; outline-offset: 1px}
+& button {min-height: 32px; padding: 2px 12px}
+& button:focus-visible {outline-offset: 1px}
 & button[aria-pressed] {border-color: #0072b2; background: #e3f0f8}
 & button[aria-pressed=true] {background: #0072b2; color: white}
 & button[aria-disabled=true] {border-color: #ccc; color: #767676; cursor: default}
@@ -705,7 +719,7 @@ _BLIND = """
 # and answers stay. Where the number of the unit has been scrolled out of sight, it comes back with the next unit. A
 # button that cannot act keeps the focus. JupyterLab would take the keys of buttons for its own.
 _DRAW_BLIND = f"""
-const {{kinds}} = view;{_ADD}"""
+const {{kinds}} = view;{_TOOLS}"""
 _DRAW_BLIND += """\
 for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
   card.id = name + "-" + page.drawn++;
@@ -801,13 +815,97 @@ for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id
 }
 """
 
+# CircuitsVis listens to the mouse alone. Here its heads become buttons, its patterns get names, and arrow keys go over
+# the cells of the large pattern and over the tokens of a text. The head that is large has a shadow. A token with the
+# focus gets the events of a mouse over it, and a screen reader says what CircuitsVis adds to the text then. JupyterLab
+# would take the keys for its own.
+_KEYS = _TOOLS
+_KEYS += """\
+const keys = (card, act) => {
+  card.onkeydown = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || act(event) === false) return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+};
+const nameHeads = (card, {attention, attentionHeadNames: names, maskUpperTri, tokens}) => {
+  const told = document.createElement("p");
+  told.setAttribute("role", "status");
+  let large, shown, cell;
+  const tell = () => {
+    const [query, key] = cell ?? [], weight = maskUpperTri && key > query ? null : attention[shown][query]?.[key];
+    const text = cell ? tellWeight(tokens, query, key, weight, names[shown]) :
+      "Point at a cell of the large pattern to read its weight, or go there with the arrow keys.";
+    if (told.textContent !== text) told.textContent = text;
+  };
+  const draw = () => {
+    const heads = [...card.querySelectorAll("h4")].map((name) => name.parentNode.parentNode);
+    const patterns = [...card.querySelectorAll("canvas")];
+    large = patterns[heads.length];
+    if (!large) return;
+    shown = heads.findIndex((head) => head.firstChild.style.boxShadow);
+    heads.forEach((head, number) => {
+      head.tabIndex = 0;
+      head.setAttribute("role", "button");
+      head.setAttribute("aria-label", `head ${names[number]}`);
+      head.setAttribute("aria-pressed", number === shown);
+    });
+    large.tabIndex = 0;
+    patterns.forEach((pattern, number) => {
+      pattern.setAttribute("aria-label", `attention pattern of head ${names[number] ?? names[shown]}`);
+    });
+    if (!told.isConnected) card.append(told);
+    tell();
+  };
+  new MutationObserver(draw).observe(card, {childList: true, subtree: true, attributeFilter: ["style"]});
+  keys(card, ({key, target}) => {
+    const step = arrows[key];
+    if (target !== large && (key === "Enter" || key === " ")) return target.click();
+    if (target !== large || !step) return false;
+    cell = (cell ?? [tokens.length - 1, 0]).map((place, side) => limit(place + step[side], tokens.length));
+    tell();
+  });
+};
+const nameTokens = (card) => {
+  const find = () => [...card.querySelectorAll(":scope > div > span")];
+  const mouse = (token, ...kinds) => {
+    const {x, y, width, height} = token.getBoundingClientRect();
+    const place = {clientX: x + width / 2, clientY: y + height / 2};
+    for (const kind of kinds) token.dispatchEvent(new MouseEvent(kind, place));
+  };
+  const reach = (to) => find().forEach((token) => { token.tabIndex = token === to ? 0 : -1; });
+  new MutationObserver((_, observer) => {
+    const [first] = find();
+    if (!first) return;
+    observer.disconnect();
+    reach(first);
+    first.parentNode.setAttribute("aria-live", "polite");
+  }).observe(card, {childList: true, subtree: true});
+  card.addEventListener("focusin", ({target}) => {
+    reach(target);
+    mouse(target, "mouseenter", "mousemove");
+  });
+  card.addEventListener("focusout", ({target}) => mouse(target, "mouseleave"));
+  keys(card, ({key, target}) => {
+    const tokens = find(), step = arrows[key];
+    if (key === "Escape") return mouse(target, "mouseleave");
+    if (!step) return false;
+    tokens[limit(tokens.indexOf(target) + step[0] + step[1], tokens.length)].focus();
+  });
+};
+"""
+
 _LOAD = """
 if (page.loaded) return;
 page.loaded = true;
 const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
 const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
 const source = await new Response(stream).text();
-page.ready(new Function(source + "\\nreturn CircuitsVis;")());
+const {render, ...components} = new Function(source + "\\nreturn CircuitsVis;")();
+page.ready({...components, render: (id, component, props) => {
+  render(id, component, props);
+  (props.attention ? nameHeads : nameTokens)(document.getElementById(id), props);
+}});
 """
 
 
@@ -817,11 +915,15 @@ def _card(kind, component, view, fallback, style, draw=_DRAW):
     # JSON is ASCII here; without "<" no token can end the script.
     data = json.dumps(view, separators=(",", ":")).replace("<", "\\u003c")
     name = f"{kind}-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
-    style = style.replace("&", f'[data-view="{name}"]')
     return HTML(
-        f'<div data-view="{name}" style="{_CARD}">{fallback}</div>\n<style>{style}</style>\n'
+        f'<div data-view="{name}" style="{_CARD}">{fallback}</div>\n{_style(name, style)}\n'
         f'<script>(async (name, component, view) => {{{_PAGE}{draw}}})("{name}", "{component}", {data})</script>'
     )
+
+
+def _style(name, rules):
+    """The element with the rules of a card and those that all cards share."""
+    return f"<style>{(_EVERY + rules).replace('&', f'[data-view={name}]')}</style>"
 
 
 @checked
@@ -838,6 +940,9 @@ def attention_view(
     attends to later positions. names: one for every head, such as "L4H3"; without them, "H0" and so on. focus: index of
     the head that is large when the view opens, 0 if not given. digits: decimals that are kept. With 3, 8 causal heads
     of 32 tokens take about 15 kB.
+
+    Click on a small pattern, or go there with the tab key and press Enter, to see it large. Point at a cell of the
+    large one, or go there with the arrow keys, to read its weight.
 
     The view draws when the page has the output of `views_loader` too, and says so until then. A notebook that is not
     trusted runs no JavaScript: put a figure of matplotlib beside it. Raises ArgumentError for other shapes and NaN, and
@@ -873,9 +978,9 @@ def token_view(
     """A text coloured by one number for every token, such as its loss, as CircuitsVis's ColoredTokens.
 
     tokens: a string for every number, as `token_labels` makes them. values: `(token,)`, three decimals are shown; point
-    at a token to read its number. 0 is white, positive numbers are blue and negative ones orange. limits: the numbers
-    (lowest, highest) that have the full colour, and so has everything beyond them. 0 lies between them or is one of
-    them. Without limits, both colours are full at the largest absolute value.
+    at a token, or go there with the arrow keys, to read its number. 0 is white, positive numbers are blue and negative
+    ones orange. limits: the numbers (lowest, highest) that have the full colour, and so has everything beyond them. 0
+    lies between them or is one of them. Without limits, both colours are full at the largest absolute value.
 
     The colours are seen without JavaScript too. Raises ArgumentError for other shapes and NaN, and for limits that are
     on one side of 0.
@@ -898,7 +1003,7 @@ def token_view(
         "positiveColor": _rgb(_MORE),
         "negativeColor": _rgb(_LESS),
     }
-    return _card("token", "ColoredTokens", view, _text(tokens, shades, numbers), "")
+    return _card("token", "ColoredTokens", view, _text(tokens, shades, numbers), _TOKENS)
 
 
 @checked
@@ -909,7 +1014,8 @@ def prediction_view(
 
     tokens: `(position,)` ids. logits: `(position, vocabulary)`, of the same text; the prediction for the token at t
     stands at t - 1, so the first token has none and stays without a colour. A token is red when the model gave it a
-    high log probability, and white at -5 nats or less. Point at a token to see the `top_k` most probable ones.
+    high log probability, and white at -5 nats or less. Point at a token, or go there with the arrow keys, to see the
+    `top_k` most probable ones.
 
     The colours are seen without JavaScript too. Raises ArgumentError for other shapes, NaN, and fewer than two tokens.
     """
@@ -1032,8 +1138,9 @@ def _table(words, table):
         for row, label in enumerate(reversed(labels))
     ]
     return (
-        f'<p>{table["said"]}</p><div style="overflow:auto;max-height:34em"><table aria-label="{table["said"]}" '
-        f'style="color:black"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<p>{table["said"]}</p><div tabindex="0" style="overflow:auto;max-height:34em">'
+        f'<table aria-label="{table["said"]}" style="color:black"><thead><tr>{"".join(heads)}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -1160,7 +1267,7 @@ def _circuit_table(said, rows):
         lines.append(f"<tr>{line}</tr>")
     said = html.escape(said)
     return (
-        f'<p>{said}</p><div style="overflow:auto"><table aria-label="{said}" style="color:black">'
+        f'<p>{said}</p><div tabindex="0" style="overflow:auto"><table aria-label="{said}" style="color:black">'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -1339,8 +1446,7 @@ def contexts_view(contexts: list[Context] | dict[str, list[Context]], title: str
     body = f"<p><b>{html.escape(title)}</b></p>" if title else ""
     body += _legend(f"{largest:.3f}, the largest activation") + _concordance(groups, largest, title or "contexts")
     name = f"contexts-{hashlib.sha256(body.encode()).hexdigest()[:12]}"
-    style = _CONTEXTS.replace("&", f'[data-view="{name}"]')
-    return HTML(f'<div data-view="{name}" style="{_CARD}">{body}</div>\n<style>{style}</style>')
+    return HTML(f'<div data-view="{name}" style="{_CARD}">{body}</div>\n{_style(name, _CONTEXTS)}')
 
 
 def _legend(blue):
@@ -1491,4 +1597,4 @@ def views_loader():
     480 kB. It shows nothing, and once a page is enough. Browsers unpack it since Chrome 85 and Safari 16.4."""
     bundle = resources.files("circuitsvis").joinpath("dist/cdn/iife.js").read_bytes()
     packed = base64.b64encode(zlib.compress(bundle, 9)).decode()  # zlib's header, unlike gzip's, holds no time
-    return HTML(f'<script>(async (packed) => {{{_PAGE}{_LOAD}}})("{packed}")</script>')
+    return HTML(f'<script>(async (packed) => {{{_PAGE}{_KEYS}{_LOAD}}})("{packed}")</script>')

@@ -3,9 +3,11 @@
 import json
 import shutil
 import subprocess
+import tarfile
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -13,6 +15,25 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-port=0", "--remote-allow-origins=*",
 ]  # fmt: skip
+
+# The codes without which Chromium neither moves the focus nor a slider, nor presses a button.
+KEYS = {
+    "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+}  # fmt: skip
+
+
+def axe_core():
+    """axe-core's source, from a copy in build/ or from npm; None where there is neither."""
+    kept = Path(__file__).parent.parent / "build/axe"
+    if not list(kept.glob("axe-core-*.tgz")) and shutil.which("npm"):
+        kept.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "pack", "--silent", "axe-core@4"], cwd=kept, capture_output=True, timeout=120)
+    packed = next(kept.glob("axe-core-*.tgz"), None)
+    if packed is None:
+        return None
+    with tarfile.open(packed) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
 
 
 class Page:
@@ -62,6 +83,12 @@ class Page:
         while not (holds := self.run(f"Boolean({condition})")) and time.monotonic() < end:
             time.sleep(0.1)
         return holds
+
+    def press(self, key):
+        """Press a key and let it go."""
+        text = {"text": {"Enter": "\r", " ": " "}[key]} if key in ("Enter", " ") else {}
+        for kind, more in [("keyDown", text), ("keyUp", {})]:
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=KEYS[key], **more)
 
     def width(self, pixels, height=900):
         self.call("Emulation.setDeviceMetricsOverride", width=pixels, height=height, deviceScaleFactor=1, mobile=False)

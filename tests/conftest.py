@@ -18,6 +18,7 @@ def seeded(request, monkeypatch):
         torch.manual_seed(drawn.getrandbits(63))
     if judging := sys.modules.get("interp_helpers.exercises.judging"):
         monkeypatch.setattr(judging, "_seed", lambda: drawn.getrandbits(63))
+        monkeypatch.setattr(judging, "SEARCH", 0.1)  # thousands of wrong answers are tried
 
 
 def build(family):
@@ -62,9 +63,15 @@ def storybook():
     return load_model("storybook", device="cpu")
 
 
+@pytest.fixture(autouse=True)
+def keeps_no_record(monkeypatch):
+    """No test writes progress.json where it runs."""
+    monkeypatch.setenv("INTERP_PROGRESS", "")
+
+
 @pytest.fixture
 def says(capsys, monkeypatch):
-    """What checking an answer prints, when nobody grades: `says(exercise, answer, **context)`."""
+    """What the card of an answer says as text, when nobody grades: `says(exercise, answer, **context)`."""
     from interp_helpers import exercises
 
     monkeypatch.delenv("INTERP_GRADING", raising=False)

@@ -1,4 +1,4 @@
-"""Every link to where the course lives comes from one place."""
+"""Where the course lives is said in one place, and until it is said no reader meets a link that leads nowhere."""
 
 import re
 import shutil
@@ -7,16 +7,30 @@ import sys
 from pathlib import Path
 
 import address
+import frames
 import nbformat
 import pytest
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
-SLUG = address.slug((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-VERSION = re.search(r'(?m)^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ADDRESS = frames.address_of(PROJECT)
 EDITIONS = sorted([*(ROOT / "notebooks").glob("0*.ipynb"), *(ROOT / "notebooks" / "student").glob("*.ipynb")])
-LINK = re.compile(rf"(?:{address.PLACES})([\w.-]+/[\w.-]*\w)")
+PLACES = r"github\.com/|mybinder\.org/v2/gh/|colab\.research\.google\.com/github/"
+LINK = re.compile(rf"(?:{PLACES})([\w.-]+/[\w.-]*\w)")
 OTHERS = {"TransformerLensOrg/CircuitsVis"}  # cited
-EXAMPLES = {"me/mine", "c/d", "a/b", "a/bc"}  # in the tool's own texts and in this file
+TOOLS = {
+    Path(name)
+    for name in ("dev/tools/address.py", "dev/tools/frames.py", "Makefile", "CONTRIBUTING.md", "docs/teaching.md")
+}
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -26,67 +40,57 @@ def here(monkeypatch):
         pytest.skip("needs a git checkout")
 
 
-def strays():
-    """{file: addresses of other repositories in it}."""
-    found = {
-        path: set(LINK.findall(path.read_text(encoding="utf-8"))) - {SLUG} - OTHERS - EXAMPLES
-        for path in address.files()
-    }
-    return {str(path): others for path, others in found.items() if others}
+def strays(path):
+    """Addresses of other repositories in a file. Those in the tools and their tests are examples."""
+    if path in TOOLS or path.parts[0] == "tests":
+        return set()
+    return set(LINK.findall(path.read_text(encoding="utf-8"))) - {ADDRESS} - OTHERS
 
 
-def test_no_link_leads_to_another_repository(here):
-    assert strays() == {}
+def test_no_link_leads_to_another_repository_or_to_a_placeholder(here):
+    assert {str(path): found for path in address.files() if (found := strays(path))} == {}
 
 
 @pytest.mark.parametrize("path", EDITIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_notebook_opens_its_student_edition_on_binder_and_colab(path):
-    first = nbformat.read(path, 4).cells[0].source
-    assert f"https://mybinder.org/v2/gh/{SLUG}/HEAD?urlpath=lab/tree/notebooks/student/{path.name}" in first
-    assert f"https://colab.research.google.com/github/{SLUG}/blob/HEAD/notebooks/student/{path.name}" in first
+def test_a_notebook_has_the_cell_that_installs_and_opens_elsewhere_if_there_is_an_address(path):
+    first, install = nbformat.read(path, 4).cells[:2]
+    assert install.source == frames.install(ADDRESS, PROJECT["version"])
+    assert ("colab.research.google.com" in first.source) == (ADDRESS is not None)
 
 
-def test_all_notebooks_have_one_and_the_same_cell_that_installs_the_wheel():
-    found = {
-        next(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code") for path in EDITIONS
-    }
-    assert len(found) == 1
-    cell = found.pop()
-    assert f'"https://github.com/{SLUG}/releases/download/v{VERSION}"' in cell
-    assert f"/interp_helpers-{VERSION}-py3-none-any.whl" in cell
+def test_the_readme_has_badges_if_there_is_an_address():
+    readme = read("README.md")
+    assert readme.count("<!-- badges -->\n") == readme.count("<!-- /badges -->\n") == 1
+    assert ("mybinder.org" in readme) == (ADDRESS is not None)
 
 
-def test_the_readme_has_both_badges():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"](https://mybinder.org/v2/gh/{SLUG}/HEAD?urlpath=lab/tree/notebooks/student/01_baseline.ipynb)" in text
-    assert f"](https://colab.research.google.com/github/{SLUG}/blob/HEAD/notebooks/student/01_baseline.ipynb)" in text
-    for badge in re.findall(r"!\[[^\]]+\]\((docs/[^)]+\.svg)\)", text):
-        assert (ROOT / badge).is_file()
-
-
-def test_one_command_moves_everything(here, tmp_path):
-    """On a copy: afterwards no link leads to the old place, and moving back gives the same bytes."""
-    before = {path: path.read_bytes() for path in address.files()}
-    for path, content in before.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(content)
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+def test_one_command_gives_every_link_its_address_and_another_one_moves_them(here, tmp_path):
+    for path in [Path("pyproject.toml"), Path("README.md"), Path("docs/exercises.md"), *address.listed()]:
+        if path.parts[0] in ("notebooks", "pyproject.toml", "README.md") or path.name == "exercises.md":
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / path)
 
     def move(url):
-        done = subprocess.run(
-            [sys.executable, ROOT / "dev" / "tools" / "address.py", url],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
+        command = [sys.executable, ROOT / "dev" / "tools" / "address.py", url]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
-    new = "some-one/their.course"  # not as a link in this file, or it would be moved back with the others
-    assert re.match(rf"(?!0)\d+ files now lead to https://github.com/{new}", move(f"https://github.com/{new}"))
-    assert [path for path in before if SLUG in LINK.findall((tmp_path / path).read_text(encoding="utf-8"))] == []
-    move(f"https://github.com/{SLUG}")
-    assert {path: (tmp_path / path).read_bytes() for path in before} == before
+    def linked():
+        texts = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in address.OWN}
+        return {path: found for path, text in texts.items() if (found := set(LINK.findall(text)) - OTHERS)}
+
+    assert "https://github.com/some-one/their.course" in move("https://github.com/some-one/their.course.git")
+    found = linked()
+    assert set().union(*found.values()) == {"some-one/their.course"}
+    assert {path.name for path in found} == {"pyproject.toml", "README.md", *(path.name for path in EDITIONS)}
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert frames.address_of(project) == "some-one/their.course"
+    for badge in re.findall(r"!\[[^\]]+\]\((docs/badge[^)]+)\)", (tmp_path / "README.md").read_text(encoding="utf-8")):
+        assert (ROOT / badge).is_file()
+    move("https://github.com/me/mine")
+    assert set().union(*linked().values()) == {"me/mine"}
+    once = {path: path.read_bytes() for path in linked()}
+    move("https://github.com/me/mine")
+    assert {path: path.read_bytes() for path in linked()} == once
 
 
 def test_a_wrong_address_changes_nothing(here, tmp_path):

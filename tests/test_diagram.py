@@ -33,8 +33,8 @@ def words(shapes):
 
 
 def accented(shown):
-    """The parts in the accent colour, Okabe and Ito's orange."""
-    return re.findall(r"\.(\w+)", (re.findall(r"([^{}]*)\{[^{}]*#D55E00[^{}]*\}", source(shown)) or [""])[0])
+    """The parts in the accent colour, the orange-red of all figures."""
+    return re.findall(r"\.(\w+)", (re.findall(r"([^{}]*)\{[^{}]*#C65300[^{}]*\}", source(shown)) or [""])[0])
 
 
 @PICTURES
@@ -95,6 +95,40 @@ def test_several_parts_are_highlighted_and_none_without_names(picture, names):
     assert accented(picture(names[-2:])) == [*names[-2:]]
     assert accented(picture()) == []
     assert "Highlighted" not in picture().data
+
+
+def segments(path):
+    """The straight pieces of a path of M, H and V, `(x, y, to x, to y)`."""
+    x = y = 0
+    for letter, first, second in re.findall(r"([MHV])(\d+)(?: (\d+))?", path):
+        if letter == "M":
+            x, y = int(first), int(second)
+        else:
+            to = (int(first), y) if letter == "H" else (x, int(first))
+            yield x, y, *to
+            x, y = to
+
+
+@PICTURES
+def test_nothing_hides_the_page_and_no_thick_line_runs_through_a_shape(picture, names):
+    """Boxes are empty, so that the picture can stand on a light and on a dark page."""
+    root = ElementTree.fromstring(source(picture()))
+    fills = set(re.findall(r"(?:fill|--fill):([^;}]*)", source(picture())))
+    assert [fill for fill in fills if fill.startswith("#") and len(fill) < 9] == [], "no fill is opaque"
+    thick = [path.get("d") for path in root.iter(f"{SVG}path") if path.get("class") == "thick"]
+    pieces = [piece for path in thick for piece in segments(path)]
+    assert len(pieces) > 2
+    circles = [tuple(float(each.get(name)) for name in ("cx", "cy", "r")) for each in root.iter(f"{SVG}circle")]
+    boxes = [
+        tuple(float(each.get(name)) for name in ("x", "y", "width", "height"))
+        for each in root.iter(f"{SVG}rect")
+        if each.get("class") != "panel"
+    ]
+    boxes += [(x - r, y - r, 2 * r, 2 * r) for x, y, r in circles]
+    for x, y, _, end in pieces:
+        for left, top, width, height in boxes:
+            inside = min(max(y, end), top + height) - max(min(y, end), top)
+            assert not left < x < left + width or inside <= 0, f"a line at {x} runs through a box at {left}, {top}"
 
 
 def test_an_unknown_part_is_refused_with_the_list():

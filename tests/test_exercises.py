@@ -122,17 +122,6 @@ def test_an_answer_cannot_change_what_it_is_compared_with(capsys):
     assert capsys.readouterr().out.startswith("✗")
 
 
-def test_the_report_lists_every_exercise_with_its_last_result(capsys):
-    table = exercises.report(2)
-    assert list(table.index) == list(exercises.checkers(2))
-    assert set(table["result"]) == {"not attempted"}
-    exercises.check("2b", right)
-    assert exercises.report(2).loc["2b", "result"] == "passed"
-    assert f"1 of {len(table)} passed" in capsys.readouterr().out
-    exercises.check("2b", lambda ids: ids.sum())
-    assert exercises.report(2).loc["2b", "result"] == "not yet"
-
-
 def test_grading_makes_what_did_not_pass_raise(monkeypatch, capsys):
     monkeypatch.setenv("INTERP_GRADING", "1")
     exercises.check("2b", right)
@@ -202,7 +191,7 @@ def test_small_tensors_are_shown_whole():
 @pytest.mark.parametrize("notebook", [0, 10, "2"])
 def test_there_are_nine_notebooks(notebook):
     with pytest.raises(ArgumentError, match="There is no notebook"):
-        exercises.report(notebook)
+        exercises.checkers(notebook)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +318,7 @@ def test_the_reference_passes(exercise, contexts, capsys):
 )
 def test_every_mistake_gets_its_own_message(exercise, message, contexts, capsys):
     printed = says(capsys, exercise.id, exercise.mistakes[message], **contexts.get(exercise.id, {}))
-    assert printed == f"✗ {exercise.id} not yet: {message}\n"
+    assert printed.startswith(f"✗ {exercise.id} not yet: {message}\n")
 
 
 @pytest.mark.parametrize("exercise", ENTRIES, ids=lambda exercise: exercise.id)
@@ -360,7 +349,7 @@ def test_a_blank_is_not_attempted(exercise, contexts, capsys):
         "7e": [{"draw": blank, "dates": None}, {"draw": blank, "dates": (None, None)}],
         "7g": [{2: None, 7: None}, {2: {"off": None, "control": None}}],
         "8e": [{"feature": None, "fires": [], "silent": []}],
-        "8g": [{"feature": None, "fires_at": blank}, {"feature": 0, "fires_at": stub}],
+        "8g": [{"feature": None, "fires_at": blank}],
         "9a": [blank, stub],
         "9f": [{"toward": [], "away": [], "dose": None, "words": []}],
         "9g": [blank, stub],
@@ -420,7 +409,7 @@ def test_right_answers_pass_however_they_are_written(exercise, answer, contexts,
     [
         ("2b", attention.duplicate_token_target, "duplicate-token target"),
         ("2b", latest_only, "the latest occurrence only"),
-        ("2b", lambda ids: ids, "has shape (14, 14); yours has (14,)"),
+        ("2b", lambda ids: ids, "has shape (1, 1); yours has (1,)"),  # of the smallest input
         ("2b", lambda ids: right(ids[:1]) if ids.ndim == 2 else right(ids), "a tensor of shape (2, 14)"),
         ("2d", norms_on_queries, "they cancel"),
         ("2d", lambda p, v, m: by_masking(p, v, m) * (1 if p.shape[-1] < 10 else 0.9), "where it should be"),
@@ -564,7 +553,7 @@ WRONG = [
     ("1e", replaced("stays", "stays", "falls"), {}, "with all others replaced, the attention goes from 0.800 to 0.200"),
     ("1e", replaced("stays", "falls", "stays"), {}, "so more than half of it is gone"),
     ("1e", replaced("stays", "falls", "rises"), {}, "the options are 'stays', 'falls'; got 'rises'"),
-    ("1e", replaced("stays", "falls", None), {}, "still missing from the dictionary: the whole vector"),
+    ("1e", replaced("stays", "falls", None), {}, "still empty: `the whole vector`"),
     ("2a", NAMES | {"B": "none"}, {}, "to one of the five kinds of key. That is more than one half"),
     ("2a", NAMES | {"B": "none"}, {}, "panel B gives 0.84"),
     ("2a", NAMES | {"C": "duplicate_token"}, UNREPEATED, "But in this text no query has such a key"),
@@ -573,7 +562,7 @@ WRONG = [
     ("2a", {"A": "first_token"}, THREE, "it gets 0.40 of the attention"),
     ("2a", NAMES | {"E": "induction", "F": "induction"}, {}, "Panel E is different"),
     ("2a", NAMES | {"E": "induction"}, {}, "where there is such a key, it gets"),
-    ("2a", NAMES | {"F": None}, {}, "still missing from the dictionary: F"),
+    ("2a", NAMES | {"F": None}, {}, "still empty: `F`"),
     ("2a", {"A": "none"}, {}, "still missing from the dictionary: B, C, D, E, F"),
     ("2a", NAMES | {"A": "sink"}, {}, "'induction', 'none'; got 'sink'"),
     ("2a", "none", {}, "the answer is a dictionary with A, B, C, D, E, F"),
@@ -617,7 +606,7 @@ WRONG = [
         control("induction", "previous_token"),
         "have names (induction, previous token)",
     ),
-    ("2g", predicted("none", None), {}, "still missing from the dictionary: named"),
+    ("2g", predicted("none", None), {}, "still empty: `named`"),
     ("2g", predicted("none", 3), {}, "the options are 'none', 'fewer', 'as many'; got 3"),
 ]
 
@@ -774,9 +763,9 @@ def test_2h_measures_chance_in_the_ways_that_its_messages_name(commas):
     [
         ({"head": (6, 0)}, "layers go from 0 to 5"),
         ({"shuffled": "none"}, "should be a number"),
-        ({"chance": None}, "still missing from the dictionary: chance"),
+        ({"chance": None}, "still empty: `chance`"),
         ({"target": "commas"}, "should be a function"),
-        ({"target": lambda ids: None}, "returned None"),
+        ({"target": lambda ids: [].clear()}, "returned None"),
         ({"target": lambda ids: [[True]]}, "a row for each query"),
         ({"target": lambda ids: two_back(ids).float()}, "yes or no, so it holds torch.bool"),
         ({"target": lambda ids: two_back(ids).T}, "after the query"),

@@ -402,7 +402,7 @@ CHANGES = [
     (lambda each: {"right": " extraordinarily"}, "compares single tokens"),
     (lambda each: {"right": " was"}, "are the same"),
     (lambda each: {"clean": 7}, "'clean' should be a text in quotes"),
-    (lambda each: {"share": None}, "missing from the dictionary: share"),
+    (lambda each: {"share": None}, "still empty: `share`"),
 ]
 
 

@@ -40,7 +40,7 @@ def test_8a_takes_right_answers(answer, says):
     ("answer", "message"),
     [
         (lambda W, b, x, importance: x @ W.T, "your function raised RuntimeError"),
-        (lambda W, b, x, importance: x, "the answer has shape (); yours has (20, 6)"),
+        (lambda W, b, x, importance: x, "the answer has shape (); yours has ("),
         (lambda W, b, x, importance: of_many_models(W, b, x, importance) + 0.01, "where it should be"),
     ],
 )
@@ -83,7 +83,7 @@ def test_8b_takes_right_answers(answer, says):
     ("answer", "message"),
     [
         (lambda x, W_enc, b_enc, W_dec, k: x @ W_dec, "your function raised RuntimeError"),
-        (lambda x, W_enc, b_enc, W_dec, k: x @ W_enc, "the answer has shape (); yours has (20, 7)"),
+        (lambda x, W_enc, b_enc, W_dec, k: x @ W_enc, "the answer has shape (); yours has ("),
         (lambda *given: 1.01 * by_threshold(*given), "where it should be"),
     ],
 )
@@ -161,7 +161,7 @@ def test_8d_takes_right_answers(answer, says):
     ("answer", "message"),
     [
         (lambda fired, labels, learning: labels[learning[fired]], "your function raised IndexError"),
-        (lambda fired, labels, learning: learning, "the answer has shape (); yours has (400,)"),
+        (lambda fired, labels, learning: learning, "the answer has shape (); yours has ("),
         (lambda *given: features.rule_score(*given) / 2, "where it should be"),
     ],
 )
@@ -212,7 +212,7 @@ NOT_BY_CONTEXT = [
     ({"feature": -1}, "there is no feature -1"),
     ({"feature": "7"}, "`feature` should be a whole number, such as 12; it is '7'"),
     ({"feature": 7.0}, "`feature` should be a whole number"),
-    ({"feature": None}, "still missing from the dictionary: feature"),
+    ({"feature": None}, "still empty: `feature`"),
     ({"fires": ["of the old", "in the old"]}, "`fires` should be a list of 3 texts in quotes; it is a list"),
     ({"silent": "in an old"}, "`silent` should be a list of 3 texts in quotes; it is 'in an old'"),
     ({"silent": ["in an old", "of an old", 3]}, "`silent` should be a list of 3 texts"),
@@ -357,8 +357,8 @@ NOT_NAMED = [
     (1, at_old, "It expects the feature wrongly at: nowhere. It misses it at: nowhere."),
     (4, after_the, "there is no feature 4: they go from 0 to 3"),
     ("the", after_the, "`feature` should be a whole number"),
-    (None, after_the, "still missing from the dictionary: feature"),
-    (0, None, "still missing from the dictionary: fires_at"),
+    (None, after_the, "still empty: `feature`"),
+    (0, None, "still empty: `fires_at`"),
     (0, "after the", "`fires_at` should be a function of (labels, position); it is 'after the'"),
     (0, lambda labels, position: labels[0], "should return True or False; for position 1 it returned '·the'"),
     (0, lambda labels, position: 0.3, "should return True or False; for position 1 it returned 0.300"),

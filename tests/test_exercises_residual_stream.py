@@ -117,7 +117,7 @@ WRONG_PAIR = [
             "in 0.750 of the sentences both questions are answered right, which is not",
         ),
         ("both", "less than half", MOSTLY, "the options are 'first', 'second', 'alike'; got 'both'"),
-        ("first", None, MOSTLY, "still missing from the dictionary: both"),
+        ("first", None, MOSTLY, "still empty: `both`"),
     ],
 )
 def test_3a_names_the_mistake(better, both, context, message, says):
@@ -198,7 +198,7 @@ UNSETTLED = [
         ({"early": EARLY, "late": ""}, "the late text cannot be read"),
         ({"early": EARLY, "late": "so " * 300}, "the late text cannot be read"),
         ({"early": EARLY, "late": 3}, "the late text should be a text"),
-        ({"early": EARLY, "late": None}, "still missing from the dictionary: late"),
+        ({"early": EARLY, "late": None}, "still empty: `late`"),
         ([EARLY, LATE], "the answer is a dictionary with early, late"),
     ],
 )
@@ -271,12 +271,12 @@ def test_3e_takes_right_answers(answer, measured, says):
 @pytest.mark.parametrize("message", residual_stream._DIRECTION.mistakes)
 def test_3e_names_the_mistake(message, measured, says):
     printed = says("3e", residual_stream._DIRECTION.mistakes[message], **measured["3e"])
-    assert printed == f"✗ 3e not yet: {message}\n"
+    assert printed.startswith(f"✗ 3e not yet: {message}\n")
 
 
 @pytest.mark.parametrize(("answer", "message"), [
     (torch.zeros(3), "the exercise asks for a function"),
-    (lambda stream, *rest: stream.mean(), "the answer has shape (4, 3, 6); yours has ()"),
+    (lambda stream, *rest: stream.mean(), "; yours has ()"),
 ])  # fmt: skip
 def test_3e_says_what_was_given(answer, message, measured, says):
     refuses(says, "3e", answer, message, **measured["3e"])
@@ -488,7 +488,7 @@ def first_only(name, change):
     ("answer", "message"),
     [
         ("an experiment", "the answer is a dictionary with prompts, controls, answers, rivals"),
-        (NAMES | {"rivals": None}, "still missing from the dictionary: rivals"),
+        (NAMES | {"rivals": None}, "still empty: `rivals`"),
         (NAMES | {"rivals": " Green"}, "'rivals' should be a list of texts; it is ' Green'"),
         (NAMES | {"rivals": NAMES["rivals"][:-1]}, "you have 16 prompts, 16 controls, 16 answers, 15 rivals"),
         ({name: texts[:8] for name, texts in NAMES.items()}, "you have 8 prompts, and 8 of them are different"),

@@ -313,7 +313,7 @@ NOT_PREDICTED = [
     ({"dates": 250}, "`dates` should be two steps, (low, high)"),
     ({"dates": (200, np.nan)}, "`dates` should be two steps"),
     ({"dates": "soon"}, "`dates` should be a number or a tensor"),
-    ({"dates": None}, "still missing from the dictionary: dates"),
+    ({"dates": None}, "still empty: `dates`"),
     ({"draw": live.repeated_pieces}, "the notebook's own data"),
     ({"draw": live.diluted(live.SEQUENCES)}, "the notebook's own data"),
     ({"draw": not_from_the_generator}, "gives other ids when it gets the same generator again"),

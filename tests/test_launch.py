@@ -66,8 +66,8 @@ def run(place, notebook, limit=None, **more):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    cells = nbformat.read(notebook, 4).cells
-    printed = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+    outputs = [output for cell in nbformat.read(notebook, 4).cells for output in cell.get("outputs", [])]
+    printed = "".join(output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs)
     assert "not attempted" in printed
     assert "✗" not in printed
 
@@ -92,7 +92,7 @@ def binder(tmp_path_factory):
 @pytest.mark.parametrize("path", STUDENT, ids=lambda path: path.stem)
 def test_binder_runs_every_notebook_in_its_memory(binder, path):
     place, checkout = binder
-    run(place, checkout / "notebooks" / "student" / path.name, BINDER_BYTES)
+    run(place, checkout / "work" / path.name, BINDER_BYTES)
 
 
 @pytest.fixture(scope="module")

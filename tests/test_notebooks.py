@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from claims import LEDGER, TWIN, ledger, records, stale, stated, stored
 from editions import exercises
-from execution import alt_text, measure
+from execution import measure
 from regenerate import PICTURE, picture
 
 ROOT = Path(__file__).parent.parent
@@ -86,22 +86,30 @@ def test_its_markdown_is_prose_between_sips_of_code(notebook):
             ), cell.source
 
 
-def test_every_figure_has_alt_text(notebook):
+def test_every_figure_has_a_caption_and_an_alt_text(notebook):
     for cell, following in zip(notebook.cells, [*notebook.cells[1:], None]):
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
-                assert alt_text(following), cell.source
-                assert output.metadata["image/png"]["alt"] == alt_text(following)
+                assert re.match(r"\*Figure: .+?\*(\n\n|$)", following.source, re.S), cell.source
+                assert cell.metadata["alt"], cell.source
+                assert output.metadata["image/png"]["alt"] == cell.metadata["alt"], "run `make notebooks`"
+
+
+def test_one_figure_of_it_is_its_cover(notebook):
+    covers = [cell for cell in code(notebook) if "cover" in cell.metadata.get("tags", [])]
+    assert len(covers) == 1
+    assert any("image/png" in output.get("data", {}) for output in covers[0].outputs)
 
 
 def test_its_prose_quotes_no_number_that_no_cell_above_printed(notebook):
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown":
-            prose = re.sub(r"(?m)^#+ .*$|`[^`]*`|\$[^$]*\$", "", cell.source)
-            above = notebook.cells[:index]
+        said = cell.source if cell.cell_type == "markdown" else cell.metadata.get("alt")
+        if said:
+            prose = re.sub(r"(?m)^#+ .*$|`[^`]*`|\$[^$]*\$", "", said)
+            above = notebook.cells[: index + (cell.cell_type == "code")]
             shown = printed(above) + "\n".join(each.source for each in above if each.cell_type == "code")
             for number in RESULT.findall(prose):
-                assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", shown), f"{number} in: {cell.source}"
+                assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", shown), f"{number} in: {said}"
 
 
 def test_its_claims_are_named_after_it_and_held_when_stored(notebook):
@@ -109,7 +117,7 @@ def test_its_claims_are_named_after_it_and_held_when_stored(notebook):
     assert names
     assert all(name.startswith(notebook.path.name[:2] + ".") for name in names)
     assert [(mark, name) for mark, name, _, _ in stored(notebook)] == [("✓", name) for name in names]
-    assert code(notebook)[-1].source == "claim.table()"
+    assert [cell.source for cell in code(notebook)[-2:]] == ["claim.table()", "exercises.progress()"]
 
 
 @pytest.mark.deep

@@ -66,6 +66,16 @@ def test_lock_environment_and_binder_agree():
     assert (ROOT / "binder" / "runtime.txt").read_text() == f"python-{PYTHON}\n"
 
 
+def test_students_do_not_get_what_only_a_teacher_needs():
+    student, teacher = (
+        pins((ROOT / lock).read_text(encoding="utf-8"), PYTHON)
+        for lock in ("requirements.lock", "dev/classroom/requirements.lock")
+    )
+    asked = re.split("[<>=; ]", PROJECT["optional-dependencies"]["grading"][0])[0]
+    assert asked in teacher
+    assert not student.keys() & teacher.keys()
+
+
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the lock's versions differ by Python")
 def test_what_is_installed_is_what_the_lock_says():
     locked = pins((ROOT / "requirements.lock").read_text(encoding="utf-8"), PYTHON)

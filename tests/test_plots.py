@@ -1,17 +1,24 @@
 """What each figure says: the data of its artists, drawn from lists, arrays and tensors alike."""
 
+from io import BytesIO
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from PIL import Image
 from properties import cases, seeded
 from scipy.cluster.hierarchy import linkage
 
 from interp_helpers import ArgumentError, plots
 
 mpl.use("Agg")
+PAGES = ["white", "#14181E", "#111111"]  # of a notebook and the site; the site's dark one; JupyterLab's dark one
 KINDS = st.sampled_from([torch.as_tensor, np.asarray, lambda values: values.tolist()])
 few = st.integers(1, 4)
 
@@ -36,6 +43,22 @@ def names(count):
 
 def written(labels):
     return [label.get_text() for label in labels]
+
+
+def contrast(one, other):
+    """WCAG's, from 1 to 21."""
+
+    def luminance(colour):
+        parts = np.array(mpl.colors.to_rgb(colour))
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def on_pages(colour):
+    """The lowest contrast of a colour with a page."""
+    return min(contrast(colour, page) for page in PAGES)
 
 
 def test_the_style_is_one_that_matplotlib_knows():
@@ -71,16 +94,16 @@ def test_a_heatmap_shows_the_numbers_the_right_way_round(rows, columns, seed, ki
 
 
 @cases(prompt=few, steps=few, seed=seeded(), kind=KINDS)
-def test_a_generation_map_leaves_white_what_did_not_exist(prompt, steps, seed, kind):
+def test_a_generation_map_leaves_empty_what_did_not_exist(prompt, steps, seed, kind):
     keys, ax = prompt + steps - 1, axes()
     rows = torch.rand(steps, keys, generator=seed, dtype=torch.double).numpy()
     plots.generation_map(kind(rows), names(keys + 1), ax)
     image = ax.images[0]
-    white = np.ma.getmaskarray(image.get_array())
+    empty = np.ma.getmaskarray(image.get_array())
     for step in range(steps):
         for key in range(keys):
-            assert white[step, key] == (key >= prompt + step)
-            assert white[step, key] or image.get_array()[step, key] == rows[step, key]
+            assert empty[step, key] == (key >= prompt + step)
+            assert empty[step, key] or image.get_array()[step, key] == rows[step, key]
     outside = [rows[step, key] for step in range(steps) for key in range(1, keys) if key < prompt + step]
     if outside:
         low, high = image.get_clim()
@@ -137,7 +160,7 @@ def test_a_waterfall_ends_at_the_sum(count, seed, kind):
         end += bar.get_height()
     assert (total.get_y(), total.get_height()) == (0, pytest.approx(values.sum()))
     assert written(ax.get_xticklabels()) == [*names(count), "total"]
-    blue, orange = (mpl.colors.to_rgba(colour) for colour in ["#0072B2", "#D55E00"])
+    blue, orange = (mpl.colors.to_rgba(colour) for colour in ["#0072B2", "#C65300"])
     assert [bar.get_facecolor() for bar in parts] == [blue if value > 0 else orange for value in values]
 
 
@@ -238,13 +261,85 @@ def test_a_scatter_has_a_dot_for_every_head_and_labels_at_the_named_ones(layers,
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("in order", "shuffled")
 
 
-def test_the_style_of_a_notebook_is_for_figures_with_twice_the_pixels(monkeypatch):
-    asked = []
-    monkeypatch.setattr("matplotlib_inline.backend_inline.set_matplotlib_formats", lambda *kinds: asked.extend(kinds))
+def test_the_style_of_a_notebook_has_twice_the_pixels_and_no_background(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        "matplotlib_inline.backend_inline.set_matplotlib_formats",
+        lambda *kinds, **options: asked.update(options, kinds=kinds),
+    )
     with mpl.rc_context():
         plots.set_style()
-        assert mpl.rcParams["figure.facecolor"] == "white"
-    assert asked == ["retina"]
+        figure = Figure(figsize=(3, 2))
+        figure.subplots()
+        assert asked.pop("kinds") == ("retina",)
+        # JupyterLab puts white behind what matplotlib_inline would call transparent.
+        assert figure.get_facecolor() == (1, 1, 1, 1)
+        picture = Image.open(BytesIO(print_figure(figure, "png", **asked)))
+    assert picture.mode == "RGBA"
+    assert {picture.getpixel(place)[3] for place in [(0, 0), (picture.width // 2, picture.height // 3)]} == {0}
+
+
+# colours
+
+
+def test_every_colour_can_be_read_on_a_white_and_on_a_dark_page():
+    shades = [mpl.colors.to_hex(plots.DEPTHS(share)) for share in np.linspace(0, 1, 33)]
+    solid = {*plots.COLOURS, *plots.KIND_COLOURS, *plots.CHANNEL_COLOURS.values(), *shades} - {plots.FAINT}
+    assert {colour for colour in solid if on_pages(colour) < 3} == set()
+    assert on_pages(plots.INK) > 4
+
+
+@pytest.mark.parametrize(("shades", "zero"), [(plots.BLUES, 0), (plots.DIVERGING, 0.5)])
+def test_where_a_number_is_0_the_page_is_seen(shades, zero):
+    assert shades(zero)[3] < 0.01
+    assert [shades(end)[3] for end in {0.0, 1.0} - {zero}] == [1] * len({0.0, 1.0} - {zero})
+    assert min(on_pages(shades(end)) for end in {0.0, 1.0} - {zero}) >= 3
+
+
+DRAWN = {
+    "heatmap": lambda ax: plots.heatmap([[1.0, 2]], ax, xlabel="key", ylabel="query", label="weight", xticks="ab"),
+    "token_bars": lambda ax: plots.token_bars([1, 2], "ab", ax, ylabel="loss"),
+    "by_layer": lambda ax: plots.by_layer({"a": [1.0, 2], "b": [2.0, 1]}, ax, ylabel="norm"),
+    "dumbbells": lambda ax: plots.dumbbells([0], [1], [0.5], [2], ["L0H0"], ax, xlabel="nats", labels=["off", "on"]),
+    "areas": lambda ax: plots.areas([1, 2], {name: [3, 3] for name in "abcd"}, ax, xlabel="position", ylabel="norm"),
+    "bands": lambda ax: plots.bands({"a": [[1, 2], [0, 1], [2, 3]]}, ax, xlabel="depth", ylabel="gain"),
+    "waterfall": lambda ax: plots.waterfall([2.0, -1], "ab", ax, ylabel="logit"),
+    "class_map": lambda ax: plots.class_map(np.array([["a", "b"]]), ["a", "b"], ax),
+    "strips": lambda ax: plots.strips({"a": [0, 1]}, ax, xlabel="score"),
+    "head_scatter": lambda ax: plots.head_scatter(
+        np.eye(2), np.eye(2), ax, xlabel="x", ylabel="y", named=[(0, 0)], ringed=[(1, 1)]
+    ),
+    "circuit": lambda ax: plots.circuit(
+        {"a": (0, 0), "b": (1, 1)}, [("a", "b", channel, 1) for channel in plots.CHANNEL_COLOURS], ax, label="effect"
+    ),
+    "normal_histogram": lambda ax: plots.normal_histogram(np.arange(9), ax, xlabel="weight"),
+    "layer_distributions": lambda ax: plots.layer_distributions([[1, 2, 4]], ax, ylabel="norm"),
+    "dendrogram": lambda ax: plots.dendrogram(
+        linkage([[0], [1], [3]]), names(3), ["induction", "focused", "diffuse"], ["induction", "focused", "diffuse"], ax
+    ),
+    "lines": lambda ax: plots.lines([0, 1], {"a": [0, 1]}, ax, xlabel="step", ylabel="loss"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_word_and_line_can_be_read_on_a_white_and_on_a_dark_page(name):
+    with mpl.rc_context(plots.STYLE):
+        figure = Figure(figsize=(6, 4))
+        ax = figure.subplots()
+        DRAWN[name](ax)
+        figure.draw_without_rendering()
+    for text in figure.findobj(lambda each: isinstance(each, Text) and each.get_text().strip()):
+        box = text.get_bbox_patch()
+        if name == "areas" and text in ax.texts:
+            area = next(each for each in ax.collections if each.get_paths()[0].contains_point(text.get_position()))
+            assert contrast(text.get_color(), area.get_facecolor()[0]) > 4, text
+        elif box:
+            assert contrast(text.get_color(), box.get_facecolor()) > 4, text
+            assert box.get_facecolor()[3] == 1
+        else:
+            assert on_pages(text.get_color()) > (4 if text.get_color() == plots.INK else 3), text
+    for line in figure.findobj(Line2D):
+        assert on_pages(line.get_color()) > 3, line
 
 
 # class_map and dendrogram
@@ -259,7 +354,7 @@ def test_a_class_map_has_its_legends_colours(layers, heads, classes, seed):
     colours = ax.images[0].to_rgba(np.arange(classes))
     for patch, colour, wanted in zip(ax.get_legend().get_patches(), colours, plots.KIND_COLOURS):
         assert patch.get_facecolor() == pytest.approx(tuple(colour), abs=1e-2)
-        assert mpl.colors.to_hex(colour) == wanted.lower()
+        assert mpl.colors.to_hex(colour, keep_alpha=len(wanted) > 7) == wanted.lower()
     assert written(ax.get_legend().get_texts()) == [name.replace("_", " ") for name in order]
 
 
@@ -270,9 +365,9 @@ def test_a_trees_names_have_their_classes_colours(count, seed):
     kinds = [order[code] for code in torch.randint(3, (count,), generator=seed)]
     plots.dendrogram(links, names(count), kinds, order, ax)
     colours = {label.get_text(): label.get_color() for label in ax.get_xticklabels()}
-    wanted = {"induction": plots.KIND_COLOURS[0], "focused": plots.KIND_COLOURS[1], "diffuse": "black"}
+    wanted = {"induction": plots.KIND_COLOURS[0], "focused": plots.KIND_COLOURS[1], "diffuse": plots.INK}
     assert colours == {name: wanted[kind] for name, kind in zip(names(count), kinds)}
-    weights = {label.get_fontweight() for label in ax.get_xticklabels() if label.get_color() == "black"}
+    weights = {label.get_fontweight() for label in ax.get_xticklabels() if label.get_color() == plots.INK}
     assert weights <= {"normal"}
     joints = sorted(path.vertices[:, 1].max() for drawn in ax.collections for path in drawn.get_paths())
     assert joints == pytest.approx(sorted(links[:, 2]))

@@ -1,5 +1,6 @@
 """`make run`: what a notebook of the run sees, what is left of it, and how it ends. And the table of what it costs."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -70,9 +71,9 @@ def test_however_a_notebook_ends_it_is_one_line_and_a_sentence_and_the_others_st
         seconds, failed = table[path.stem]
         assert float(seconds) >= (2 if path.stem == "02_slow" else 0)
         assert failed == "failed"
-        assert f"<td>{path.stem}</td><td></td><td>{seconds}</td><td></td><td>failed</td>" in page
+        assert f"<h2>{path.stem}</h2><p>failed; the reason stands in the terminal</p>" in page
     assert table["01_small"][-1] == "0"
-    assert '<td><a href="01_small.html">01_small</a></td>' in page
+    assert '<h2><a href="01_small.html">01_small</a></h2>' in page
     assert page.count("href") == 1
     assert sorted(path.name for path in run.BUILD.iterdir()) == ["01_small.html", "01_small.ipynb", "index.html"]
     said = end.value.code.split("\n\n" + str(notebook.parent))
@@ -84,6 +85,28 @@ def test_however_a_notebook_ends_it_is_one_line_and_a_sentence_and_the_others_st
         else:
             assert first.startswith("before its first cell: NotJSONError: Notebook does not appear")
         assert bool(below) == (path.stem == "04_wrong"), "an error of the student's own keeps its traceback"
+
+
+def test_the_index_shows_what_a_notebook_asks_and_its_page_leads_back(notebook, monkeypatch):
+    drawing = nbformat.v4.new_code_cell(
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]);", metadata={"tags": ["cover"], "alt": "A <line>."}
+    )
+    first = "# 1 · Small: why is it small?\n\n[Contents](README.md) · [2 · Next →](02_next.ipynb)\n\n"
+    first += "**Time** 60 minutes, and 125 for the exercises."
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(first), drawing]), notebook)
+    monkeypatch.setattr("sys.argv", ["run.py", str(notebook)])
+    with pytest.raises(SystemExit) as end:
+        run.main()
+    assert end.value.code is None
+    page = (run.BUILD / "index.html").read_text(encoding="utf-8")
+    assert '<h2><a href="01_small.html">1 · Small</a></h2><p>Why is it small?</p>' in page
+    assert "60 minutes to read, 125 for the exercises<br>" in page
+    assert re.search(r'<img src="data:image/png;base64,[^"]+" alt="A &lt;line&gt;\.">', page)
+    own = (run.BUILD / "01_small.html").read_text(encoding="utf-8")
+    assert 'href="index.html"' in own
+    assert 'href="02_next.html"' in own
+    assert '<img alt="A &lt;line&gt;."' in own
+    assert re.search(r'<style media="\(prefers-color-scheme: dark\)">.*--jp-layout-color0', own, re.S)
 
 
 def test_a_page_that_cannot_be_made_is_a_sentence(notebook, monkeypatch):
@@ -140,7 +163,9 @@ def test_storybook_has_one_thread_and_every_other_model_all_cores(variables, thr
     execution.measure(notebook, variables)
     (env,) = seen
     assert env.get("OMP_NUM_THREADS") == threads
-    assert {name: env[name] for name in env if name.startswith("INTERP_") and name != "INTERP_CLAIMS"} == variables
+    own = {"INTERP_CLAIMS", "INTERP_PROGRESS"}
+    assert {name: env[name] for name in env if name.startswith("INTERP_") and name not in own} == variables
+    assert env["INTERP_PROGRESS"] == ""
     assert env["INTERP_CLAIMS"] != "another's"
 
 

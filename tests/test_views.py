@@ -1,7 +1,6 @@
 import base64
 import json
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +12,7 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
-from browser import browser
+from browser import CHROMIUM, axe_core, browser
 
 from interp_helpers import ArgumentError, token_labels
 from interp_helpers.views import (
@@ -30,7 +29,6 @@ from interp_helpers.views import (
     views_loader,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = ['"', "'", "</script><b>", "<!--", "\n", "\\", "😀", "\u2028", "`${1}`", "&lt;"]
 
 
@@ -526,6 +524,11 @@ def test_a_lens_of_another_shape_is_refused(prompt, options, message):
         lens_view(Words(words(9)), *prompt, **options)
 
 
+def test_tables_that_scroll_are_reached_by_keyboard_without_javascript():
+    for view in [lens(2, 3), heads_of_words(layers=1, heads=2, count=3)]:
+        assert '<div tabindex="0" style="overflow:auto' in view.data
+
+
 # What a reader sees of the first view of a page.
 SEEN = """(() => {
   const card = document.querySelector("[data-view]"), shown = card.querySelector("td[data-shown]");
@@ -577,7 +580,7 @@ def test_a_lens_is_drawn_switches_and_shows_what_is_pointed_at(width, tmp_path):
         sees("prompt", count - 1)
         act("card.querySelectorAll('td')[4].click()")
         for key, number in [("Down", 4 + count), ("Right", 5 + count), ("Up", 5), ("Up", 5), ("Left", 4)]:
-            page.call("Input.dispatchKeyEvent", type="keyDown", key=f"Arrow{key}")
+            page.press(f"Arrow{key}")
             sees("prompt", number)
         act("card.querySelectorAll('button')[1].click()")
         sees("control", 4)
@@ -859,7 +862,7 @@ def test_circuits_are_drawn_switch_and_filter(width, tmp_path):
 
         def press(*keys):
             for key in keys:
-                page.call("Input.dispatchKeyEvent", type="keyDown", key=f"Arrow{key}")
+                page.press(f"Arrow{key}")
 
         seen = sees("OV", 12, 4)
         assert seen["colour"] == "rgba(77, 187, 157, 0.5)"
@@ -1170,17 +1173,13 @@ def test_a_training_is_drawn_moves_and_plays(width, tmp_path):
             )
             return seen
 
-        def key(name, code=0, **more):
-            page.call("Input.dispatchKeyEvent", type="keyDown", key=name, code=name, windowsVirtualKeyCode=code, **more)
-            page.call("Input.dispatchKeyEvent", type="keyUp", key=name, code=name, windowsVirtualKeyCode=code)
-
         def about(script):
             return page.run(f"(() => {{const card = document.querySelector('[data-view]'); {script}}})()")
 
         assert sees(3)["told"] == "Point at a cell to read its weight."
         about("card.querySelector('input').focus()")
-        for name, code, frame in [("ArrowRight", 39, 4), ("ArrowLeft", 37, 3), ("End", 35, 12), ("Home", 36, 0)]:
-            key(name, code)
+        for key, frame in [("ArrowRight", 4), ("ArrowLeft", 3), ("End", 12), ("Home", 0)]:
+            page.press(key)
             assert not any(sees(frame)["marks"])
 
         # Pointing at query 6 and key 2 of the second head, and what arrow keys make of it.
@@ -1197,13 +1196,13 @@ def test_a_training_is_drawn_moves_and_plays(width, tmp_path):
         told(0, 6, 2)
         about("card.querySelectorAll('canvas')[1].focus()")
         for name, query, place in [("Down", 7, 2), ("Right", 7, 3), ("Up", 6, 3), ("Left", 6, 2), ("Left", 6, 1)]:
-            key(f"Arrow{name}")
+            page.press(f"Arrow{name}")
             told(0, query, place)
         for _ in range(8):
-            key("ArrowRight")
+            page.press("ArrowRight")
         told(0, 6, 9)
         for _ in range(7):
-            key("ArrowLeft")
+            page.press("ArrowLeft")
         about("const slider = card.querySelector('input'); slider.value = 12; slider.dispatchEvent(new Event('input'))")
         told(12, 6, 2)
 
@@ -1216,7 +1215,7 @@ def test_a_training_is_drawn_moves_and_plays(width, tmp_path):
 
         # From the end it plays from the start, half a second a frame; the weight stays in sight, and a press pauses.
         about("card.querySelector('button').focus()")
-        key("Enter", 13, text="\r")
+        page.press("Enter")
         playing = page.run(SEEN_TRAINING)
         assert playing["button"] == "Pause"
         assert playing["frame"] < 4
@@ -1621,12 +1620,8 @@ def test_a_blind_test_is_taken_and_taken_again(width, tmp_path):
         # A real button: Tab reaches it and Enter presses it.
         page.run("pressed = 0; document.addEventListener('keydown', () => { pressed++; })")
         page.run("document.querySelector('[data-view] blind-bar button').focus()")
-        for name, more in [
-            ("Tab", {"windowsVirtualKeyCode": 9}),
-            ("Enter", {"text": "\r", "windowsVirtualKeyCode": 13}),
-        ]:
-            page.call("Input.dispatchKeyEvent", type="keyDown", key=name, code=name, **more)
-            page.call("Input.dispatchKeyEvent", type="keyUp", key=name, code=name)
+        page.press("Tab")
+        page.press("Enter")
         assert page.run("pressed") == 0, "JupyterLab does not get the keys"
         answers = [no, no, no, yes, yes]
         assert result(answers)["focus"] == "Units that you called “one meaning”, for every kind"
@@ -1739,6 +1734,178 @@ def test_coloured_texts_are_drawn(tmp_path):
         shown = [re.sub(r"\s", "\xa0", unescape(token).replace("\u2060", "")) for token in drawn]
         assert shown == [re.sub(r"\s", "\xa0", label) for label in labels[skipped:]]
         assert "<wbr" not in card, "the text without JavaScript is gone"
+
+
+def page_of(views, folder, more=""):
+    """The path of a page that holds views, of which only the last needs the loader after it."""
+    file = folder / "page.html"
+    body = "".join(view.data for view in [*views, views_loader()])
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>views</title>'
+    file.write_text(f"{head}<main><h1>Views</h1><h2>All</h2>{body}</main>{more}", encoding="utf-8")
+    return file
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_heads_are_chosen_and_weights_are_read_by_keyboard(tmp_path):
+    """From the first head, with the third one in focus, past the last one to the large pattern."""
+    names, labels, pattern = ["L1H0", "L1H1", "L2H0"], NASTY[4:], causal(3, 6)
+    view = attention_view(labels, pattern, names, focus=2)
+    seen = """(() => {
+      const all = (parts) => [...document.querySelectorAll("[data-view] " + parts)];
+      return {
+        heads: all("[role=button]").map((head) => [head.getAttribute("aria-label"), head.getAttribute("aria-pressed")]),
+        canvases: all("canvas").map((canvas) => `${canvas.getAttribute("role")}: ${canvas.getAttribute("aria-label")}`),
+        large: all("h3")[1].textContent,
+        told: all("[role=status]")[0].textContent,
+        focus: document.activeElement.getAttribute("aria-label"),
+        outline: getComputedStyle(document.activeElement).outline,
+      };
+    })()"""
+    with browser(tmp_path / "profile") as page:
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        page.open(page_of([view], tmp_path).as_uri())
+        assert page.wait("document.querySelector('[aria-pressed=true]')?.textContent === 'L2H0'")
+        page.run("pressed = 0; document.addEventListener('keydown', () => { pressed++; })")
+
+        def sees(large, focus):
+            chosen = f"[aria-pressed=true][aria-label='head {names[large]}']"
+            assert page.wait(f'document.querySelector("{chosen}")', 5)
+            now = page.run(seen)
+            assert now["heads"] == [[f"head {name}", str(number == large).lower()] for number, name in enumerate(names)]
+            assert now["canvases"] == [f"img: attention pattern of head {name}" for name in [*names, names[large]]]
+            assert now["large"] == f"{names[large]} Zoomed"
+            assert (now["focus"], now["outline"]) == (focus, "rgb(213, 94, 0) solid 3px")
+            return now["told"]
+
+        for _ in range(2):
+            page.press("Tab")
+        assert sees(2, "head L1H1").startswith("Point at a cell")
+        assert page.run("pressed") == 2, "the page gets the keys that mean nothing here"
+        page.press("Enter")
+        sees(1, "head L1H1")
+        page.press("Tab")
+        page.press(" ")
+        sees(2, "head L2H0")
+        page.press("Tab")
+        large = "attention pattern of head L2H0"
+        for keys, query, key in [(["Up", "Right"], 4, 1), (["Down", "Down", "Left", "Left"], 5, 0), (["Up"] * 9, 0, 0)]:
+            for each in keys:
+                page.press(f"Arrow{each}")
+            weight = round(float(pattern[2, query, key]), 3)
+            told = f"query {query} '{labels[query]}' → key {key} '{labels[key]}': {weight:g} (L2H0)"
+            assert sees(2, large) == told
+        page.press("ArrowRight")
+        assert sees(2, large).endswith(": no attention to a later position (L2H0)")
+        assert page.run("pressed") == 4, "JupyterLab gets none of the others"
+        page.run("document.querySelector('[role=button]').click()")
+        assert sees(0, large.replace("L2H0", "L1H0")).endswith(" (L1H0)")
+        assert page.after("Runtime.exceptionThrown") == []
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_large_pattern_grows_and_shrinks_with_the_window(tmp_path):
+    with browser(tmp_path / "profile") as page:
+        page.width(375)
+        page.open(page_of([attention_view(words(6), causal(2, 6))], tmp_path).as_uri())
+        assert page.wait("document.querySelectorAll('canvas').length === 3")
+        for width, least, most in [(375, 300, 375), (1280, 500, 600), (375, 300, 375)]:
+            page.width(width)
+            size = "document.querySelectorAll('canvas')[2].offsetWidth"
+            assert page.wait(f"{size} > {least} && {size} < {most}", 10)
+            assert page.run("document.scrollingElement.scrollWidth") == width
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("kind", ["token", "prediction"])
+def test_tokens_are_read_by_keyboard(kind, tmp_path):
+    if kind == "token":
+        view, said = token_view(words(3), torch.tensor([0.25, -0.5, 0.125])), ["0.25", "-0.5", "0.125"]
+    else:
+        logits = torch.tensor([[1.0, 0], [0, 1], [0, 1]]).log().clamp_min(-9)
+        view, said = prediction_view(Words(["a", "b"]), torch.tensor([0, 0, 1]), logits, 2), ["a -> a", "a -> b"]
+    box = "document.querySelector('[data-view] > div')"
+    added = f"{box}.querySelectorAll(':scope > div')"
+    with browser(tmp_path / "profile") as page:
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        page.width(375)
+        page.open(page_of([view], tmp_path).as_uri())
+        assert page.wait(f"{box}?.querySelector('[tabindex]')")
+        assert page.run(f"{box}.getAttribute('aria-live')") == "polite", "a screen reader says what appears"
+        page.run("pressed = 0; document.addEventListener('keydown', () => { pressed++; })")
+
+        def sees(token):
+            """What CircuitsVis adds to the text while the mouse is over a token: here, while it has the focus."""
+            assert page.run(f"[...{box}.querySelectorAll(':scope > span')].indexOf(document.activeElement)") == token
+            assert page.run("document.querySelectorAll('[tabindex=\"0\"]').length") == 1
+            assert page.wait(f"{added}.length === 1 && {added}[0].textContent.includes('{said[token]}')", 5)
+            ends = [f"{part}.getBoundingClientRect().bottom" for part in (f"{added}[0]", f"{box}.parentNode")]
+            assert page.wait(" <= ".join(ends), 5), "Jupyter cuts nothing off"
+            assert page.run("document.scrollingElement.scrollWidth") == 375
+
+        page.press("Tab")
+        sees(0)
+        last = len(said) - 1
+        for key, token in [("ArrowRight", 1), ("ArrowDown", last), ("ArrowRight", last), ("ArrowLeft", last - 1)]:
+            page.press(key)
+            sees(token)
+        page.press("Escape")
+        assert page.wait(f"{added}.length === 0", 5)
+        assert page.run("pressed") == 1, "Tab, and JupyterLab gets none of the others"
+        assert page.after("Runtime.exceptionThrown") == []
+
+
+# A page that is dark and has sizes of its own, as the site has them, in selectors that weigh as much as those of views.
+DARK = """<style>
+body {background: #121212; color: #ced6dd}
+main.dark :is(h1, h2, h3, h4, p, label) {background: #121212; color: #ced6dd; font: 40px monospace}
+::placeholder {color: white}
+</style><script>document.querySelector("main").className = "dark"</script>"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("more", ["", DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_views_are_accessible(width, more, tmp_path):
+    """axe finds nothing in any view, its canvases included."""
+    axe = axe_core()
+    if axe is None:
+        pytest.skip("axe-core is not here")
+    tokens, logits = drawn_text(1, 9)
+    views = [
+        attention_view(words(6), causal(20, 6), focus=2),
+        token_view(words(40), torch.linspace(-1, 1, 40)),
+        prediction_view(Words(words(9)), tokens, logits[0], top_k=5),
+        lens(depths=3, positions=20),
+        heads_of_words(layers=3, heads=8, count=30, marks=torch.rand(3, 8)),
+        training(frames=3, heads=2, positions=12),
+        contexts_view({"strongest": drawn_contexts(3)}, "a unit"),
+        blind_view(drawn_units(["a", "b"])),
+    ]
+    with browser(tmp_path / "profile") as page:
+        page.width(width)
+        page.open(page_of(views, tmp_path, more).as_uri())
+        assert page.wait("document.querySelectorAll('[aria-live] > [tabindex=\"0\"], [role=button]').length === 22")
+        page.run(axe + "; 0")
+        found = page.run(
+            "axe.run('[data-view]', {preload: false}).then((found) => found.violations.flatMap((rule) => "
+            "rule.nodes.map((node) => [rule.id, node.html.slice(0, 150), node.any[0]?.message].join(' '))))"
+        )
+        assert found == []
+        assert page.run("document.scrollingElement.scrollWidth") == width
+        size = "getComputedStyle(document.querySelector('[data-view] %s')).fontSize"
+        assert [page.run(size % each) for each in ("h3", "h4")] == ["16px", "10px"]
+        assert (
+            page.run("getComputedStyle(document.querySelector('[type=search]'), '::placeholder').color")
+            == "rgb(89, 89, 89)"
+        )
+        # A box that scrolls is reached by keyboard, because something in it is.
+        boxes = """[...document.querySelectorAll("[data-view] *")].filter((box) =>
+          ["auto", "scroll"].includes(getComputedStyle(box).overflowX) && !box.querySelector("[tabindex='0']"))"""
+        assert page.run(f"{boxes}.length") == 0
 
 
 @pytest.mark.deep

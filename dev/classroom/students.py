@@ -4,6 +4,7 @@ For the published images of Colab and Binder, in a weekly job: it needs nothing 
 notebook that fails stops no other. The last line names those that failed, and the exit status is then 1.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,9 @@ def failure(path):
     with tempfile.TemporaryDirectory() as folder:
         command = ["nbconvert", "--to", "notebook", "--execute", f"--ExecutePreprocessor.timeout={TIMEOUT}"]
         command += ["--output-dir", folder, str(path)]
-        done = subprocess.run([sys.executable, "-m", "jupyter", *command], capture_output=True, text=True, check=False)
+        variables = {**os.environ, "INTERP_PROGRESS": ""}  # nothing is written beside the notebooks
+        command = [sys.executable, "-m", "jupyter", *command]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).strip().splitlines()  # without colours
     return (said or ["Jupyter says nothing"])[-1] if done.returncode else None
 

@@ -1,7 +1,7 @@
-"""Make every link point to where the course lives: python dev/tools/address.py [https://github.com/OWNER/REPOSITORY]
+"""Say where the course lives: python dev/tools/address.py https://github.com/OWNER/REPOSITORY
 
-The address stands in pyproject.toml, [project.urls]. With a new one, it is written there first. All links to the
-repository, to Binder, to Colab and to the wheel are derived from it.
+Until then no link leads to a repository, to Binder or to Colab. The address is kept in pyproject.toml, [project.urls];
+README's badges and the notebooks' links are derived from it.
 """
 
 import re
@@ -9,24 +9,35 @@ import subprocess
 import sys
 from pathlib import Path
 
-PYPROJECT = Path("pyproject.toml")
-ADDRESS = re.compile(r'(?m)^Repository = "https://github\.com/([\w.-]+/[\w.-]+?)"')
-PLACES = r"github\.com/|mybinder\.org/v2/gh/|colab\.research\.google\.com/github/"
+import editions
+from frames import ADDRESS, BINDER, COLAB
+
+PYPROJECT, README = Path("pyproject.toml"), Path("README.md")
+URLS = re.compile(r'(?m)^\[project\.urls\]\nRepository = "(.+)"\n\n')
+BEFORE = "[project.optional-dependencies]"  # what stands after it in pyproject.toml
+BADGES = re.compile(r"<!-- badges -->\n(.*?)<!-- /badges -->", re.S)
 OWN = [".ipynb", ".md", ".py", ".cff", ".toml", ".yml", ".rst", ".svg"]
 
 
-def slug(pyproject):
-    """OWNER/REPOSITORY, from the text of pyproject.toml."""
-    return ADDRESS.search(pyproject)[1]
+def with_address(pyproject, address):
+    """The text of pyproject.toml with an address.
 
-
-def moved(text, old, new):
-    """A text whose links lead to the repository `new` instead of `old`.
-
-    >>> moved("https://github.com/a/b/issues and https://github.com/a/bc", "a/b", "c/d")
-    'https://github.com/c/d/issues and https://github.com/a/bc'
+    >>> with_address('[project.optional-dependencies]', "me/mine")
+    '[project.urls]\\nRepository = "https://github.com/me/mine"\\n\\n[project.optional-dependencies]'
     """
-    return re.sub(rf"({PLACES}){re.escape(old)}(?![\w.-]*\w)", rf"\g<1>{new}", text)
+    line = f'[project.urls]\nRepository = "https://github.com/{address}"\n\n'
+    return URLS.sub("", pyproject).replace(BEFORE, line + BEFORE)
+
+
+def with_badges(readme, address):
+    """README's text with badges that open the first notebook."""
+    name = "01_baseline.ipynb"
+    links = [("Binder", BINDER, "binder"), ("Colab", COLAB, "colab")]
+    lines = [
+        f"[![Open in {place}](docs/badge-{badge}.svg)]({link.format(address=address, name=name)})\n"
+        for place, link, badge in links
+    ]
+    return BADGES.sub(f"<!-- badges -->\n{''.join(lines)}<!-- /badges -->", readme)
 
 
 def listed():
@@ -42,21 +53,15 @@ def files():
 
 
 def main(arguments):
-    old = slug(PYPROJECT.read_text(encoding="utf-8"))
-    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git|/)?", arguments[0]) if arguments else None
+    old = URLS.search(PYPROJECT.read_text(encoding="utf-8"))
+    found = ADDRESS.fullmatch(arguments[0]) if arguments else None
     if not found:
-        sys.exit(
-            f"The course lives at https://github.com/{old}. To move it: make address URL=https://github.com/me/mine"
-        )
-    changed = 0
-    for path in files():
-        with open(path, encoding="utf-8", newline="") as file:
-            text = file.read()
-        if (new := moved(text, old, found[1])) != text:
-            with open(path, "w", encoding="utf-8", newline="") as file:
-                file.write(new)
-            changed += 1
-    print(f"{changed} files now lead to https://github.com/{found[1]}")
+        lives = f"The course lives at {old[1]}." if old else "The course has no address yet."
+        sys.exit(f"{lives} To give it one: make address URL=https://github.com/me/mine")
+    for path, changed in ((PYPROJECT, with_address), (README, with_badges)):
+        path.write_text(changed(path.read_text(encoding="utf-8"), found[1]), encoding="utf-8", newline="\n")
+    editions.main(sorted(Path("notebooks").glob("0*.ipynb")))
+    print(f"All links now lead to https://github.com/{found[1]}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 Sphinx needs its pages in one folder, so they are copied to one, each where it lies in the repository, with what a web
 page needs changed on the way: alt texts where MyST-NB looks for them, no solution markers, no rubrics, and links to
-files that are no page turned to the repository.
+files that are no page turned to the repository, or to plain text while the course has no address. The first page gets
+a card for every notebook. In the finished pages, tables say which cells are heads and which are numbers.
 """
 
 import argparse
+import html
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import nbformat
+from covers import cards
 from editions import RUBRIC, SOLUTION, replace
 
 try:
@@ -21,46 +24,81 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ["README.md", "CHANGELOG.md", "docs/*.md", "docs/*.rst", "notebooks/[0-9]*.ipynb"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "docs/*.rst", "notebooks/[0-9]*.ipynb"]
 PAGES += ["interp_helpers/data/storybook/README.md"]
 PICTURES = ["docs/*.png", "docs/*.svg"]
+COVERS = "covers"  # the pictures of the cards, in the site
+CONTENTS = ["README.md", "notebooks/README.md"]  # whose place the first page takes
+OWN = ("report-text", "report")  # cells that show how far a student has come: nothing on a page
 STUDENT = "notebooks/student"  # which the site carries
-LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
-FOLDER = re.compile(r"\[([^]]+)\]\(((?:\.\./)*(?:notebooks/)?student)/?\)")  # a link to it
+LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^][]*\])*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+TABLE = re.compile(r'<table[^>]* class="(?:dataframe|table)\b[^>]*>.*?</table>', re.S)
+ROW = re.compile(r"<tr\b.*?</tr>", re.S)
+CELL = re.compile(r"<(t[hd])\b([^>]*)>(.*?)</\1>", re.S)
+NUMBER = re.compile(r"[-−+±]?[\d.,]*\d(e[-+]?\d+)?\s?%?")
+NO_NUMBER = ["", "nan", "NaN", "–", "-"]  # what stands in a column of numbers where there is none
 
 
 def prepared(notebook):
     """The notebook as the site shows it."""
     for cell in notebook.cells:
         cell.source = replace(cell.source, RUBRIC, None)
+        about = {}
+        if f"BEGIN {SOLUTION}" in cell.source:
+            about["code_prompt_show"] = about["code_prompt_hide"] = "One solution"
         cell.source = re.sub(rf"^[ \t]*### (BEGIN|END) {SOLUTION}\n?", "", cell.source, flags=re.M).rstrip("\n")
         for output in cell.get("outputs", []):
-            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
-                cell.metadata["mystnb"] = {"image": {"alt": alt}}
-    notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt") or cell.metadata.get("alt"):
+                about["image"] = {"alt": alt}
+        cell.metadata["mystnb"] = about
+    notebook.cells = [cell for cell in notebook.cells if cell.source.strip() and cell.id not in OWN]
     return notebook
 
 
 def relinked(text, page, pages, repository):
     """The text of a page with links to files of the repository that are no page of the site leading there.
 
-    A link to the blank notebooks leads to the site's copy, in HTML: Sphinx does not know of that copy.
+    Without a repository such a link becomes its words. A link to the blank notebooks leads to the site's copy, in HTML:
+    Sphinx does not know of that copy.
     """
 
     def link(found):
-        target = PurePosixPath(os.path.normpath(page.parent / found[1])).as_posix()
-        if target == "README.md":
-            return "](" + os.path.relpath("index.md", page.parent).replace(os.sep, "/")
+        words, path, fragment = found.groups(default="")
+        target = PurePosixPath(os.path.normpath(page.parent / path)).as_posix()
+        if target in CONTENTS:
+            return f"[{words}]({os.path.relpath('index.md', page.parent).replace(os.sep, '/')})"
+        if target == STUDENT:
+            return f'<a href="{path.rstrip("/")}/index.html">{words}</a>'
         if target in pages or not (ROOT / target).exists():  # Sphinx says what is missing
             return found[0]
-        return f"]({repository}/{'tree' if (ROOT / target).is_dir() else 'blob'}/main/{target}"
+        if not repository:
+            return words
+        return f"[{words}]({repository}/{'tree' if (ROOT / target).is_dir() else 'blob'}/main/{target}{fragment})"
 
-    return LINK.sub(link, FOLDER.sub(r'<a href="\2/index.html">\1</a>', text))
+    return LINK.sub(link, text)
 
 
-def lay_out(source):
+def as_html(card):
+    """A notebook's card on the first page."""
+    stem = Path(card.name).stem
+    picture = f'<img src="{COVERS}/{stem}.png" alt="{html.escape(card.alt)}">' if card.picture else ""
+    return (
+        f'<li>{picture}<h3><a href="notebooks/{stem}.html">{html.escape(card.label)}</a></h3>'
+        f"<p>{html.escape(card.question)}</p>"
+        f"<p><small>{card.minutes} minutes, and {card.exercise_minutes} for the exercises</small></p></li>"
+    )
+
+
+def first_page(text, notebooks):
+    """docs/index.md with the cards of the notebooks, and with their short titles in the side bar."""
+    entries = "\n".join(f"{card.label} <notebooks/{Path(card.name).stem}>" for card in notebooks)
+    listed = f'<ul class="cards">{"".join(map(as_html, notebooks))}</ul>'
+    return text.replace("<!-- cards -->", listed).replace("<!-- notebooks -->", entries)
+
+
+def lay_out(source, notebooks, repository):
     """Copy all pages and pictures into the folder `source`, prepared for Sphinx."""
-    repository = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
     shutil.rmtree(source, ignore_errors=True)
     files = {}
     for path in (path for pattern in PAGES + PICTURES for path in sorted(ROOT.glob(pattern))):
@@ -77,9 +115,74 @@ def lay_out(source):
             nbformat.write(notebook, target)
         elif path.suffix == ".md":
             text = relinked(path.read_text(encoding="utf-8"), PurePosixPath(name), files, repository)
-            target.write_text(text, encoding="utf-8")
+            target.write_text(first_page(text, notebooks) if name == "index.md" else text, encoding="utf-8")
         else:
             shutil.copy(path, target)
+
+
+def columns(row):
+    """[(first column, last column, tag, attributes, content)] of a row's cells, counted from the right.
+
+    A cell of a row above may reach into the row from the left, never from the right.
+    """
+    cells, end = [], 0
+    for tag, attributes, content in reversed(CELL.findall(row)):
+        span = re.search(r'colspan="(\d+)"', attributes)
+        start, end = end, end + (int(span[1]) if span else 1)
+        cells.append((start, end - 1, tag, attributes, content))
+    return cells[::-1]
+
+
+def mended(table):
+    """A table's HTML with the scope of its heads, without empty heads, and with columns of numbers marked as such."""
+    head, _, body = table.partition("</thead>")
+    values = {}
+    for row in ROW.findall(body):
+        for start, _, tag, _, content in columns(row):
+            if tag == "td":
+                values.setdefault(start, []).append(re.sub(r"<[^>]+>", "", content).strip())
+    numbers = {
+        start
+        for start, texts in values.items()
+        if any(map(NUMBER.fullmatch, texts)) and all(NUMBER.fullmatch(text) or text in NO_NUMBER for text in texts)
+    }
+
+    def cells(row, scope):
+        made = iter(columns(row))
+
+        def cell(found):
+            start, end, tag, attributes, content = next(made)
+            if tag == "th" and not content.strip():
+                tag = "td"
+            if tag == "th" and "scope=" not in attributes:
+                attributes += f' scope="{scope}{"group" if end > start else ""}"'
+            if numbers.issuperset(range(start, end + 1)):
+                known = re.search(r'class="', attributes)
+                attributes = (
+                    attributes.replace('class="', 'class="number ') if known else f'{attributes} class="number"'
+                )
+            return f"<{tag}{attributes}>{content}</{tag}>"
+
+        return CELL.sub(cell, row)
+
+    head = ROW.sub(lambda row: cells(row[0], "col"), head)
+    return f"{head}</thead>" + ROW.sub(lambda row: cells(row[0], "row"), body)
+
+
+def mend(out):
+    """Mend the tables of every page of the site, and let a folded cell be called what is written on it."""
+    for path in out.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        page = TABLE.sub(lambda table: mended(table[0]), page)
+        path.write_text(page.replace('<summary aria-label="Toggle hidden content">', "<summary>"), encoding="utf-8")
+
+
+def add_covers(out, notebooks):
+    """Write the pictures of the cards."""
+    (out / COVERS).mkdir(exist_ok=True)
+    for card in notebooks:
+        if card.picture:
+            (out / COVERS / Path(card.name).with_suffix(".png")).write_bytes(card.picture)
 
 
 def add_student(out):
@@ -110,12 +213,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, default=ROOT / "build/site-source", help="where the pages are laid out")
     parser.add_argument("--out", type=Path, default=ROOT / "build/site")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository", "")
+    parser.add_argument("--repository", default=address, help="where the course lives; '': nowhere yet")
     given = parser.parse_args()
-    lay_out(given.source)
+    notebooks = cards(sorted(ROOT.glob("notebooks/[0-9]*.ipynb")))
+    lay_out(given.source, notebooks, given.repository)
     shutil.rmtree(given.out, ignore_errors=True)
     doctrees = given.source.with_name(given.source.name + "-doctrees")
     options = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", doctrees, "-c", ROOT / "docs"]
+    options += ["-D", f"repository={given.repository}"]
     failed = build_main([str(each) for each in [*options, given.source, given.out]])
+    mend(given.out)
+    add_covers(given.out, notebooks)
     add_student(given.out)
     sys.exit(failed or print(f"Open {(given.out / 'index.html').resolve()}"))
 

@@ -1,7 +1,7 @@
 """Make a folder that nbgrader takes as a course: python dev/tools/course.py FOLDER NOTEBOOK ...
 
 Every notebook is an assignment of its own, with its solutions; `nbgrader generate_assignment 02_head_specialization` in
-that folder then makes what students get.
+that folder then makes what students get, and dev/classroom/grade.py grades what they hand in.
 """
 
 import shutil
@@ -21,6 +21,7 @@ def main(folder, paths):
         shutil.copy(path, folder / "source" / path.stem / path.name)
     print(f"{len(paths)} assignments in {folder / 'source'}. Next:")
     print(f"source {ACTIVATE} && cd {folder} && nbgrader generate_assignment NAME")
+    print(f"Collect into {folder / 'submitted'}/<student>/NAME/. Then: make grade COURSE={folder} NAME=NAME")
 
 
 if __name__ == "__main__":

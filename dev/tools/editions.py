@@ -1,5 +1,7 @@
 """Write notebooks/student/, the notebooks with blank exercises: python dev/tools/editions.py NOTEBOOK ...
 
+Before that, every notebook gets its links to the others and to Binder and Colab anew: see frames.py.
+
 One source, two editions. In a notebook, a solution stands between `### BEGIN SOLUTION` and `### END SOLUTION` and a
 project's rubric between `BEGIN MARK SCHEME` and `END MARK SCHEME`: nbgrader's markers, so that nbgrader can make the
 same edition by itself.
@@ -9,11 +11,17 @@ import re
 import sys
 from pathlib import Path
 
+import frames
 import nbformat
 
 from interp_helpers.files import write_whole
 
-STUDENT, TABLE = Path("notebooks/student"), Path("docs/exercises.md")
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+PYPROJECT, STUDENT, TABLE = Path("pyproject.toml"), Path("notebooks/student"), Path("docs/exercises.md")
 STUB = "# YOUR CODE HERE"
 SOLUTION, RUBRIC = "SOLUTION", "MARK SCHEME"
 HEADING = re.compile(
@@ -22,6 +30,18 @@ HEADING = re.compile(
 )
 CHECK = re.compile(r'^exercises\.check\(\s*"(\d[a-l])"', re.M)
 RUBRIC_POINTS = 10
+BANNER = (
+    f"> **Student edition.** Write your answers where a cell says `{STUB}`, and run the check below each. One solution "
+    "of every exercise is in the notebook of the same name in the folder `notebooks` of the course."
+)
+LISTS = {  # folder: what its page says of the notebooks in it
+    Path("notebooks"): (
+        "The notebooks",
+        "As the authors ran them, with one solution of every exercise. To work through the course, run `make lab` in "
+        "its folder: it opens the same notebooks with blank exercises.",
+    ),
+    STUDENT: ("The notebooks, with blank exercises", "Begin with the first one. Each builds on those before it."),
+}
 
 
 def region(kind):
@@ -78,9 +98,14 @@ def mark(notebook):
 
 
 def blank(notebook):
-    """A copy of a notebook with stubs for solutions, without rubrics and outputs. nbgrader's marks and folds stay."""
+    """A copy of a notebook with stubs for solutions, without rubrics and outputs, and with a banner that says so.
+
+    nbgrader's marks and folds stay.
+    """
     made = nbformat.from_dict(notebook)
     made.metadata.pop("stored_with", None)
+    heading, links, text = made.cells[0].source.split("\n\n", 2)
+    made.cells[0].source = "\n\n".join([heading, links, BANNER, text])
     for cell in made.cells:
         cell.source = replace(replace(cell.source, SOLUTION, STUB), RUBRIC, None)
         cell.metadata = {name: about for name, about in cell.metadata.items() if name in ("nbgrader", "jupyter")}
@@ -89,29 +114,46 @@ def blank(notebook):
     return made
 
 
-def table(paths):
-    """The page that lists the exercises of some notebooks, for a teacher to choose from."""
+def anchor(heading):
+    """The place of a heading on its page, as GitHub and the site call it.
+
+    >>> anchor("Exercise 1b · One attention head")
+    'exercise-1b--one-attention-head'
+    """
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def table(notebooks):
+    """The page that lists the exercises of {path: notebook}, for a teacher to choose from."""
     lines = ["# The exercises\n", "Made by `make student`, from the headings of the notebooks."]
-    for path in map(Path, paths):
-        found = exercises(nbformat.read(path, 4))
+    for path, notebook in notebooks.items():
+        found, link = exercises(notebook), f"../notebooks/{path.name}"
         minutes = sum(int(each["minutes"]) for each in found.values())
-        lines += [f"\n## [{path.stem}](../notebooks/{path.name}), {minutes} minutes\n"]
-        lines += ["| exercise | about | kind | difficulty | minutes |", "|---|---|---|---|---|"]
+        lines += [f"\n## [{frames.about(path.name, notebook).label}]({link}), {minutes} minutes\n"]
+        lines += ["| exercise | about | kind | difficulty | minutes |", "|---|---|---|---|--:|"]
         for name, each in found.items():
-            lines.append("| {} | {title} | {kind} | {difficulty} of 5 | {minutes} |".format(name, **each))
+            place = f"{link}#{anchor(f'Exercise {name} · ' + each['title'])}"
+            row = "| [{}]({}) | {title} | {kind} | {difficulty} of 5 | {minutes} |"
+            lines.append(row.format(name, place, **each))
     return "\n".join(lines) + "\n"
 
 
 def main(paths):
-    TABLE.write_text(table(paths), encoding="utf-8")
+    paths = [Path(path) for path in paths]
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    notebooks = {path: nbformat.read(path, 4) for path in paths}
+    described = [frames.about(path.name, notebook) for path, notebook in notebooks.items()]
+    TABLE.write_text(table(notebooks), encoding="utf-8")
     STUDENT.mkdir(exist_ok=True)
-    wanted = {Path(path).name for path in paths}
-    for stale in STUDENT.glob("*.ipynb"):
-        if stale.name not in wanted:
-            stale.unlink()
-    for path in map(Path, paths):
-        write_whole(STUDENT / path.name, nbformat.writes(blank(nbformat.read(path, 4))) + "\n")
-    print(f"{len(wanted)} notebooks with blank exercises in {STUDENT}/")
+    for stale in {*STUDENT.glob("*.ipynb")} - {STUDENT / path.name for path in paths}:
+        stale.unlink()
+    for path, notebook in notebooks.items():
+        frames.frame(notebook, path.name, described, frames.address_of(project), project["version"])
+        write_whole(path, nbformat.writes(notebook) + "\n")
+        write_whole(STUDENT / path.name, nbformat.writes(blank(notebook)) + "\n")
+    for folder, (heading, text) in LISTS.items():
+        (folder / frames.CONTENTS).write_text(frames.contents(described, heading, text), encoding="utf-8", newline="\n")
+    print(f"{len(paths)} notebooks with blank exercises in {STUDENT}/")
 
 
 if __name__ == "__main__":

@@ -9,5 +9,6 @@ SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONHASHSEED": "0",
+    "INTERP_PROGRESS": "",  # a run of ours is no student's progress
 }
 os.environ.update(SETTINGS)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import tempfile
 import time
 from pathlib import Path
@@ -147,28 +146,17 @@ def absolute(name):
 
 
 def clean(notebook):
-    """Keep tags only, fold and mark cells, and give every figure the alt text that the next markdown cell states."""
+    """Keep tags and alt texts only, fold and mark cells, and give every figure the alt text in its cell's metadata."""
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for cell, following in zip(notebook.cells, [*notebook.cells[1:], None]):
+    for cell in notebook.cells:
+        cell.metadata = {name: cell.metadata[name] for name in ("tags", "alt") if cell.metadata.get(name)}
         tags = cell.metadata.get("tags", [])
-        cell.metadata = {"tags": tags} if tags else {}
         if "hide-input" in tags and "BEGIN SOLUTION" not in cell.source:  # folded in JupyterLab as on the site
             cell.metadata["jupyter"] = {"source_hidden": True}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in output.get("data", {}):
                 sizes = output.metadata.get("image/png", {})  # of figures with twice the pixels
-                output.metadata = {"image/png": {**sizes, "alt": alt_text(following)}} if alt_text(following) else {}
+                output.metadata = {"image/png": {**sizes, "alt": cell.metadata.get("alt", "")}}
     mark(notebook)
-
-
-def alt_text(cell):
-    """What a figure shows, for readers who cannot see it; '' when the markdown cell that follows does not say so.
-
-    That cell begins with a caption in italics, '*Figure: ...*'. Where the caption only says what the axes are, and
-    leaves it to the reader to see what is there, the description stands in a comment, '<!-- alt: ... -->'.
-    """
-    caption = re.match(r"\*Figure: (.+?)\*(\n\n|$)", cell.source, re.S) if cell else None
-    found = caption and (re.search(r"<!-- alt: (.+?) -->", cell.source, re.S) or caption)
-    return " ".join(found[1].split()) if found else ""

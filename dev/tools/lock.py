@@ -1,5 +1,8 @@
 """Write requirements.lock from pyproject.toml, and its versions into environment.yml and binder/.
 
+What only a teacher needs goes into a second lock, dev/classroom/requirements.lock, which `make grading` installs beside
+the first: the extension nbgrader adds a menu and a button to JupyterLab, which students have no use for.
+
 Needs uv, only to find versions that fit Python 3.10 to 3.13 on every system; pip installs them. One torch for all,
 given with --torch, since a torch without exact pin may bring several GB of CUDA packages.
 """
@@ -16,6 +19,10 @@ HEADER = """\
 # Exact versions for CI, Binder and `make`, for Python 3.10 to 3.13; made from pyproject.toml by `make lock`.
 # No nvidia or triton packages: a CUDA build of torch brings its own.
 """
+GRADING_HEADER = """\
+# nbgrader and what only nbgrader needs, on top of requirements.lock; made by `make lock`, installed by `make grading`.
+"""
+GRADING = Path("dev/classroom/requirements.lock")
 PYTHON = "3.11"  # of environment.yml and Binder
 CPU_WHEELS = "--extra-index-url https://download.pytorch.org/whl/cpu\n"
 
@@ -58,8 +65,12 @@ def resolve(extras, constraints):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", default=pins(Path("requirements.lock").read_text(), PYTHON)["torch"])
-    lock = HEADER + resolve(["lab", "test", "site", "nbgrader"], f"torch=={parser.parse_args().torch}\n")
+    student = ["lab", "test", "site"]
+    lock = HEADER + resolve(student, f"torch=={parser.parse_args().torch}\n")
     Path("requirements.lock").write_text(lock, encoding="utf-8")
+    teacher = resolve([*student, "grading"], lock).splitlines(True)
+    added = [line for line in teacher if line not in lock.splitlines(True)]
+    GRADING.write_text(GRADING_HEADER + "".join(added), encoding="utf-8")
     small = pins(resolve(["lab"], lock), PYTHON)  # a student needs no tests, no site
     Path("binder/requirements.txt").write_text(
         HEADER + CPU_WHEELS + "".join(f"{name}=={version}\n" for name, version in small.items()),

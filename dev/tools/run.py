@@ -1,12 +1,15 @@
 """Execute notebooks on a model into build/ and render them: python dev/tools/run.py --model storybook NOTEBOOK ..."""
 
 import argparse
+import base64
 import html
 import re
 import sys
 from pathlib import Path
 
+import covers
 import nbformat
+from claims import stored
 from execution import COLUMNS, NotebookError, absolute, edition, measure, reason, row, show
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import HTMLExporter
@@ -20,16 +23,43 @@ TIMEOUT = 600  # seconds that one cell may take
 OWN = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, InterpError)}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 UNLOADABLE = {ModelError.__name__, FileError.__name__}
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 66em; padding: 0 1em }}
+body > ul {{ display: grid; gap: 1em; padding: 0 }}
+body > ul {{ grid-template-columns: repeat(auto-fill, minmax(min(19em, 100%), 1fr)) }}
+body > ul > li {{ border: 1px solid #8888; border-radius: 6px; list-style: none; padding: 1em }}
+li ul {{ list-style: none; margin: 0; padding: 0 }}
+img {{ height: 11em; object-fit: contain; width: 100% }}
+h2 {{ font-size: 1.15em; margin: .6em 0 0 }}
+p {{ margin: .4em 0 0 }}
+:focus-visible {{ outline: 3px solid #2a7fd4; outline-offset: 2px }}
+</style><h1>{title}</h1><ul>{cards}</ul></html>
+"""
 LOADING = re.compile(r"\bin load_(model|bridge)\(")  # a line of a traceback
 
 
 def render(notebook, title):
-    """A self-contained page: what nbconvert would fetch from the network is left out, and nothing needs it."""
+    """A self-contained page: what nbconvert would fetch from the network is left out, and nothing needs it.
+
+    Links to other notebooks lead to their pages, figures have their alt texts, and the colours are those of the reader.
+    """
     exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="")
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    return re.sub(
+    page = re.sub(
         r'<script[^>]*src="[^"]*"[^>]*>\s*</script>|<script type="module">.*?mermaid.*?</script>', "", page, flags=re.S
     )
+    alts = iter(
+        output.metadata.get("image/png", {}).get("alt", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    )
+    page = re.sub(r'<img alt="No description [^"]*"', lambda _: f'<img alt="{html.escape(next(alts))}"', page)
+    page = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page.replace('href="README.md"', 'href="index.html"'))
+    dark, *_ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
+    return page.replace("</head>", f'<style media="(prefers-color-scheme: dark)">{dark}</style></head>', 1)
 
 
 def said(path, problem):
@@ -52,7 +82,7 @@ def unloadable(problem):
 def run(path, variables, timeout):
     """Execute one notebook with these environment variables, and write its .ipynb and .html.
 
-    Returns (row of the table, the NotebookError that stopped it or None).
+    Returns (row of the table, the executed notebook or None, the NotebookError that stopped it or None).
     """
     record, notebook, problem = measure(edition(path, variables["INTERP_MODEL"]), variables, timeout)
     if notebook:
@@ -60,25 +90,37 @@ def run(path, variables, timeout):
             page = render(notebook, path.stem)
         except Exception as error:
             problem = NotebookError(f"its page cannot be made: {reason(error)}", record["seconds"])
-            return row(path, record | {"stopped": str(problem)}, notebook), problem
+            return row(path, record | {"stopped": str(problem)}, notebook), None, problem
         write_whole(BUILD / path.name, nbformat.writes(notebook))
         write_whole(BUILD / f"{path.stem}.html", page)
-    return row(path, record, notebook), problem
+    return row(path, record, notebook), notebook, problem
 
 
-def index(rows, title):
-    """The index page: the table, with a link to every notebook that has a page."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
-    body = ""
-    for name, *values in (map(html.escape, line) for line in rows):
-        first = name if values[-1] == "failed" else f'<a href="{name}.html">{name}</a>'
-        body += f"<tr>{''.join(f'<td>{value}</td>' for value in [first, *values])}</tr>"
+def card(line, notebook):
+    """A notebook's place on the index page. line: its row of the table; notebook: as executed, None if it failed."""
+    values = dict(zip(COLUMNS, map(html.escape, line)))
+    name = values["notebook"]
+    if notebook is None:
+        return f"<li><h2>{name}</h2><p>failed; the reason stands in the terminal</p></li>"
+    facts = f"{values['seconds']} s · {values['claims held']} claims held"
+    held = "".join(f"<li>{html.escape(f'{mark} {sentence}')}</li>" for mark, _, sentence, _ in stored(notebook))
+    claims = f"<details><summary>The claims</summary><ul>{held}</ul></details>" if held else ""
+    try:
+        about = covers.card(f"{name}.ipynb", notebook)
+    except ValueError:  # a notebook of somebody else's
+        return f'<li><h2><a href="{name}.html">{name}</a></h2><p>{facts}</p>{claims}</li>'
+    source = f"data:image/png;base64,{base64.b64encode(about.picture or b'').decode()}"
+    picture = f'<img src="{source}" alt="{html.escape(about.alt)}">' if about.picture else ""
+    minutes = f"{about.minutes} minutes to read, {about.exercise_minutes} for the exercises"
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>:root{{color-scheme:light dark}}body{{font:16px/1.6 sans-serif;"
-        "margin:2em auto;max-width:50em;padding:0 1em}td,th{padding:.2em 1em .2em 0;text-align:left}</style>"
-        f"<h1>{html.escape(title)}</h1><table><tr>{head}</tr>{body}</table></html>"
+        f'<li>{picture}<h2><a href="{name}.html">{html.escape(about.label)}</a></h2>'
+        f"<p>{html.escape(about.question)}</p><p>{minutes}<br>{facts}</p>{claims}</li>"
     )
+
+
+def index(cards, title):
+    """The index page. cards: as `card` makes them."""
+    return PAGE.format(title=html.escape(title), cards="".join(cards))
 
 
 def main():
@@ -98,22 +140,22 @@ def main():
         variables["INTERP_UNTRAINED"] = "1"
     if given.sentences:
         variables["INTERP_SENTENCES"] = absolute(given.sentences)
-    rows, problems = [], []
+    cards, problems = [], []
     longest = max(len(path.stem) for path in given.notebooks)
     show(COLUMNS, longest)
     for path in given.notebooks:
         try:
-            line, problem = run(path, variables, given.timeout)
+            line, notebook, problem = run(path, variables, given.timeout)
         except FileError as refused:
             sys.exit(f"run: {refused}")
         show(line, longest)
-        rows.append(line)
+        cards.append(card(line, notebook))
         if problem:
             problems.append(said(path, problem))
             if unloadable(problem):
                 break
     name = given.model + (" (untrained)" if given.untrained else "")
-    write_whole(BUILD / "index.html", index(rows, f"The course on {name}"))
+    write_whole(BUILD / "index.html", index(cards, f"The course on {name}"))
     print(f"Open {(BUILD / 'index.html').resolve()}")
     sys.exit("\n\n".join(problems) or None)
 

@@ -1,7 +1,7 @@
 """The exercises: whether an answer is right, and if not, what is wrong with it, in the subject's words.
 
-`check("2b", answer)` prints one line; `report(2)` lists what was attempted and passed in notebook 2. Both work in this
-kernel alone: nothing is stored or sent.
+`check("2b", answer)` shows a card that says whether the answer is right. `progress()` lists what was passed and
+attempted in all notebooks, and keeps that in a file beside them, as `record` says. Nothing is sent anywhere.
 
 Every notebook has a module here, and an exercise is an entry in it. One that asks for a function looks like this:
 
@@ -20,55 +20,75 @@ Every notebook has a module here, and an exercise is an entry in it. One that as
     )
 
 `check` calls the answer and the reference on inputs that are drawn anew each time. Where the two differ, it looks for
-the mistake that gives just what the answer gave, and prints its message. The tests feed every mistake back as an
-answer and expect its message, so a message cannot drift away from its mistake.
+the mistake that gives just what the answer gave, and shows its message, with a small input on which the two differ.
+The tests feed every mistake back as an answer and expect its message, so a message cannot drift away from its mistake.
 
 An exercise that asks for a finding (a prediction, a text, a project) has `measure` in place of reference and inputs:
 it measures the finding and returns the facts, and a mistake is then a condition on the facts: {message: condition}.
-`Exercise` in `judging` says the rest.
+Then the card shows nothing but the message, because the right numbers would be the answer. `Exercise` in `judging`
+says the rest.
 """
 
 import inspect
 import os
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 
-from ..errors import ArgumentError, CheckError, InterpError
-from .judging import Blank, Wrong, is_blank, shown, watched
+from IPython.display import display
 
-# One module a notebook, in their order.
-TOPICS = [
-    "baseline",
-    "head_specialization",
-    "residual_stream",
-    "attention_adjustments",
-    "weight_exploration",
-    "causal_tests",
-    "training_dynamics",
-    "features",
-    "probes",
-]
-PASSED, WRONG, BLANK = "passed", "not yet", "not attempted"
-_results = {}
+from ..errors import ArgumentError, CheckError, InterpError
+from . import record
+from .feedback import BLANK, PASSED, WRONG, Card, Note
+from .judging import Blank, Wrong, is_blank, require, shown, still_empty, watched
+from .running import never_run
+
+__all__ = ["TOPICS", "check", "checkers", "grading", "progress"]
+
+# One module a notebook, in their order, and the notebook's title.
+TOPICS = {
+    "baseline": "Baseline",
+    "head_specialization": "Head specialization",
+    "residual_stream": "Residual stream",
+    "attention_adjustments": "Attention adjustments",
+    "weight_exploration": "Weight exploration",
+    "causal_tests": "Causal tests",
+    "training_dynamics": "Training dynamics",
+    "features": "Features",
+    "probes": "Probes and steering",
+}
+_results = {}  # of this kernel, the best of each exercise
+_said = set()  # why the record cannot be kept: once is enough
 
 
 def checkers(notebook):
     """{exercise: its entry} of a notebook, 1 to 9, in their order: {"2a": ..., "2b": ...}."""
     if notebook not in range(1, len(TOPICS) + 1):
         raise ArgumentError(f"There is no notebook {notebook!r} with exercises; they go from 1 to {len(TOPICS)}.")
-    topic = import_module(f"{__name__}.{TOPICS[notebook - 1]}")
+    topic = import_module(f"{__name__}.{list(TOPICS)[notebook - 1]}")
     return {exercise.id: exercise for exercise in topic.EXERCISES}
 
 
+def grading():
+    """Whether a cell that raises is counted as failed.
+
+    That is so when the environment variable INTERP_GRADING is set, and in nbgrader's autograde and Validate, which set
+    variables of their own.
+    """
+    return any(name in os.environ for name in ("INTERP_GRADING", "NBGRADER_EXECUTION", "NBGRADER_VALIDATING"))
+
+
 def check(exercise, answer, **context):
-    """Check the answer to an exercise, and print one line: passed, what is wrong with it, or not attempted.
+    """Check the answer to an exercise, and show a card: passed, what is wrong with it, or not attempted.
 
     exercise: its name, such as "2a". answer: a function, a number, a word, whatever the exercise asks for; a function
     without a body or with `raise NotImplementedError`, None, or a collection of None is no attempt. context: what the
-    exercise needs beside it, such as the model; the exercise's cell gives it.
+    exercise needs beside it, such as the model; the exercise's cell gives it. A call of the answer that takes longer
+    than `running.LIMIT` seconds is stopped.
 
     Raises ArgumentError when there is no such exercise, and when the context is not what it needs. A wrong answer
-    raises nothing, so that a notebook runs to its end; but it raises CheckError, like a missing one, when the
-    environment variable INTERP_GRADING is set, as it is for nbgrader, which counts a cell that raises as failed.
+    raises nothing, so that a notebook runs to its end; but it raises CheckError, like a missing one, when the cell is
+    graded, as `grading` says. The result goes into the student's own record (see `progress`), but not while grading.
     """
     name = str(exercise)
     known = checkers(int(name[0])) if name[:1] in map(str, range(1, len(TOPICS) + 1)) else {}
@@ -76,24 +96,47 @@ def check(exercise, answer, **context):
         raise ArgumentError(f"check: there is no exercise {exercise!r}. Exercises are named like '2a'.")
     checker = known[name]
     _check_context(name, checker, context)
+    card = _judged(name, checker, answer, context)
+    _results[name] = record.better(_results, {name: card.result})[name]
+    if not grading():
+        card = _recorded(card)
+    display(card)
+    if card.result != PASSED and grading():
+        raise CheckError(repr(card))
+
+
+def _judged(name, checker, answer, context):
+    """The card of an answer."""
     try:
+        stale = never_run(name)
+        require(not stale, stale)
         if is_blank(answer):
             raise Blank
-        result, line = PASSED, f"✓ {name} passed: {checker(watched(answer), **context)}"
+        empty = still_empty(answer, checker.later)
+        require(not empty, f"half filled in; still empty: {', '.join(empty)}.")
+        return Card(name, PASSED, checker(watched(answer), **context))
     except Blank:
-        result, line = BLANK, f"○ {name} not attempted"
+        return Card(name, BLANK)
     except Wrong as problem:
-        result, line = WRONG, f"✗ {name} not yet: {problem}"
+        return Card(name, WRONG, str(problem), problem.details)
     except Exception as problem:
         if checker.reference or isinstance(problem, InterpError):
             raise  # the answer's own errors are Wrong by now, so the call is at fault
         kind = f"{type(problem).__name__}: {problem}"
-        line = f"✗ {name} not yet: {shown(answer)} cannot be checked ({kind}). Is it what the exercise asks for?"
-        result = WRONG  # an answer of a kind that nobody thought of stops no notebook
-    _results[name] = result
-    print(line)
-    if result != PASSED and "INTERP_GRADING" in os.environ:
-        raise CheckError(line)
+        # An answer of a kind that nobody thought of stops no notebook.
+        return Card(name, WRONG, f"{shown(answer)} cannot be checked ({kind}). Is it what the exercise asks for?")
+
+
+def _recorded(card):
+    """The card, after this kernel's results went into the student's record; it says so once when they cannot."""
+    try:
+        record.keep(_results)
+    except OSError as problem:
+        why = f"Your progress is not kept: {problem}"
+        if why not in _said:
+            _said.add(why)
+            return replace(card, details=(*card.details, Note(why)))
+    return card
 
 
 def _check_context(name, checker, context):
@@ -109,10 +152,26 @@ def _check_context(name, checker, context):
         raise ArgumentError(f"check: exercise {name} {says}. Call it as check({call}).")
 
 
-def report(notebook):
-    """A table of a notebook's exercises: its number, 1 to 9 -> exercise, what it is about, and its last result."""
-    import pandas as pd
+def progress():
+    """An overview of all notebooks: how many of their exercises are passed, and which; it shows itself in a notebook.
 
-    rows = {name: (checker.title, _results.get(name, BLANK)) for name, checker in checkers(notebook).items()}
-    print(f"{sum(result == PASSED for _, result in rows.values())} of {len(rows)} passed")
-    return pd.DataFrame(rows, index=["about", "result"]).T.rename_axis("exercise")
+    An exercise that was passed once counts as passed. What was passed earlier and in other notebooks comes from
+    the student's record: the file `progress.json` beside the notebook, or the one that the environment variable
+    INTERP_PROGRESS names. Nobody else gets it. To begin anew, delete it and restart the kernels. A file that cannot be
+    read counts as empty, and while grading the results of this kernel are all.
+    """
+    results = dict(_results)
+    if not grading():
+        with suppress(OSError):
+            record.keep(results)  # again, because another notebook may have overwritten them at the same moment
+        with suppress(OSError):
+            results = record.better(record.read(), results)
+    rows = [
+        record.Row(
+            f"{number} · {title}",
+            f"{number:02}_{topic}.ipynb",
+            {name: results.get(name, BLANK) for name in checkers(number)},
+        )
+        for number, (topic, title) in enumerate(TOPICS.items(), 1)
+    ]
+    return record.Overview(rows)

@@ -752,6 +752,7 @@ SEEN_OR_TOLD = Exercise(
     difficulty=5,
     points=5,
     measure=_gain,
+    later=("gain",),
     mistakes={
         "the sign of your gain is the wrong way round. The gain is what the token costs unseen, minus what it costs "
         "seen.": _said("turned"),

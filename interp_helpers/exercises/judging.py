@@ -1,20 +1,39 @@
 """What an exercise is; watching a student's function, comparing with the right answer, naming known mistakes."""
 
+import dis
+import functools
+import inspect
 import math
 import operator
 import secrets
+import time
 from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 
+from . import running
+from .feedback import Note, number, table
+
 
 class Wrong(Exception):  # noqa: N818 - it names the answer, and reads well where it is raised
-    """Raised by a checker: the message tells the student what is wrong, in terms of the subject."""
+    """Raised by a checker: the message tells the student what is wrong, in terms of the subject.
+
+    details: what the card shows below the message, as `feedback` has them.
+    """
+
+    def __init__(self, message, details=()):
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class Blank(Exception):  # noqa: N818
     """Raised when there is no answer yet."""
+
+
+# For a smaller input on which an answer is wrong, an exercise draws anew so often, and for so many seconds at most.
+DRAWS, SEARCH = 30, 1.5
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,8 @@ class Exercise:
     An exercise that asks for a finding has
         measure: `(answer, **context)` -> a namespace of facts. It raises Wrong for what cannot be measured;
         mistakes: {message: a condition on the facts}. The first that holds is told;
-        praise: like mistakes where there are several, and messages are filled from the facts: "{score:.3f}".
+        praise: like mistakes where there are several, and messages are filled from the facts: "{score:.3f}";
+        later: entries of the answer that may be empty while the others are already checked.
     """
 
     id: str
@@ -48,6 +68,7 @@ class Exercise:
     inputs: Callable | None = None
     measure: Callable | None = None
     tolerance: float = 1e-5
+    later: tuple = ()
 
     def __call__(self, answer, **context):
         if self.measure:
@@ -62,9 +83,31 @@ class Exercise:
             with torch.random.fork_rng(devices=[]):  # what we draw is not missing from the notebook's random numbers
                 right = self.reference(*arguments)
                 mistakes = {} if same(found, right, self.tolerance) else self._made(arguments)
-            given = ", ".join(shown(argument) for argument in arguments)
-            compare(found, right, mistakes, given=given, tolerance=self.tolerance)
+            try:
+                compare(found, right, mistakes, given=_listed(arguments), tolerance=self.tolerance)
+            except Wrong as problem:
+                raise self._on_small_input(problem, answer, (arguments, found, right), context) from None
         return self.praise
+
+    def _on_small_input(self, problem, answer, case, context):
+        """What is wrong, with the smallest input found on which it is, the answer's result there, and the right one.
+
+        case: (arguments, what the answer gives, what is right) of the first such input.
+        """
+        until = time.monotonic() + SEARCH
+        with torch.random.fork_rng(devices=[]):
+            for arguments in (drawn for _ in range(DRAWS) for drawn in self.inputs(fresh(), **context)):
+                if time.monotonic() > until:
+                    break
+                if _size(arguments) < _size(case[0]):
+                    with suppress(Wrong, Blank):  # an answer that raises here is wrong in another way
+                        found, right = answer(*arguments), self.reference(*arguments)
+                        case = case if same(found, right, self.tolerance) else (arguments, found, right)
+        arguments, found, right = case
+        message = str(problem)
+        if message not in self.mistakes:  # it speaks of the input, so let it be this one
+            message = str(difference(found, right, given=_listed(arguments)))
+        return Wrong(message, _case(answer, *case))
 
     def _made(self, arguments):
         """{message: what the mistake gives}."""
@@ -77,12 +120,65 @@ class Exercise:
         return made
 
 
+def _size(arguments):
+    """How many numbers an input has."""
+    return sum(math.prod(each.shape) for each in arguments if hasattr(each, "shape"))
+
+
+def _listed(arguments):
+    return ", ".join(shown(argument) for argument in arguments)
+
+
+def _case(answer, arguments, found, right):
+    """An input and both results as details of a card: notes for single values, tables for tensors."""
+    found, right = (torch.as_tensor(each).detach().cpu() for each in (found, right))
+    worst, decimals = (), 3
+    if same_shape := found.shape == right.shape:
+        worst = _worst(as_tensor(found), as_tensor(right))
+        decimals = _telling(found[worst].double().item(), right[worst].double().item())
+    given = list(zip(_names(answer, arguments), arguments))
+    single = [f"`{name}` is {shown(value)}" for name, value in given if isinstance(value, (int, float, str))]
+    tensors = [
+        table(f"`{name}`", torch.as_tensor(value).detach().cpu(), worst)
+        for name, value in given
+        if hasattr(value, "shape") and math.prod(value.shape) > 0
+    ]
+    results = [
+        table(name, value, worst, marked=same_shape, decimals=decimals)
+        for name, value in [("yours", found), ("right", right)]
+        if value.numel()
+    ]
+    return [
+        Note("A small input on which your answer differs from the right one:"),
+        *([Note(", ".join(single))] if single else []),
+        *tensors,
+        Note("Both answers, with the largest difference marked:" if same_shape else "Both answers:"),
+        *results,
+    ]
+
+
+def _names(answer, arguments):
+    """The names of an answer's parameters, or numbers where it takes any."""
+    try:
+        names = list(inspect.signature(answer).bind(*arguments).arguments)
+    except (TypeError, ValueError):  # of some functions written in C
+        names = []
+    return names if len(names) == len(arguments) else [f"argument {i + 1}" for i in range(len(arguments))]
+
+
+def _telling(first, second):
+    """With how many decimals two numbers look different, from 3 on."""
+    return next((places for places in (3, 6) if number(first, places) != number(second, places)), 9)
+
+
 def _blank():
     """A function with a docstring and nothing else, as the student edition has them."""
 
 
 def is_blank(answer):
-    """Whether an answer is none: None, `...`, a collection of such, or a function with a docstring and no body.
+    """Whether an answer is none: None, `...`, a collection of such, or a function that was not written yet.
+
+    Such a function has a docstring and no body, or `...` or `raise NotImplementedError` for a body.
 
     >>> is_blank(_blank), is_blank(None), is_blank({"layer": None}), is_blank(0), is_blank(lambda: 1)
     (True, True, True, False, False)
@@ -92,23 +188,70 @@ def is_blank(answer):
     if isinstance(answer, (list, tuple)):
         return all(is_blank(each) for each in answer)
     if code := getattr(answer, "__code__", None):  # its instructions are those of `return None`
-        return code.co_code == _blank.__code__.co_code and code.co_consts[-1] is None
+        returns_none = code.co_code == _blank.__code__.co_code and code.co_consts[-1] is None
+        never_returns = not any(each.opname.startswith("RETURN") for each in dis.get_instructions(code))
+        return returns_none or (never_returns and code.co_names == ("NotImplementedError",))
     return answer is None or answer is ...
 
 
+def still_empty(answer, later=()):
+    """What is empty in an answer that is half filled in: keys, in backquotes, and places in a list.
+
+    later: keys that do not count.
+
+    >>> still_empty({"head": (0, None), "text": None}), still_empty([1, 2]), still_empty({"head": None})
+    (['`head` (entry 2 of 2)', '`text`'], [], [])
+    """
+    if is_blank(answer) or not isinstance(answer, (dict, list, tuple)):
+        return []
+    if not isinstance(answer, dict):
+        return [f"entry {i} of {len(answer)}" for i, value in enumerate(answer, 1) if value is None or value is ...]
+    empty = []
+    for name, value in answer.items():
+        if is_blank(value) and name not in later:
+            empty.append(f"`{name}`")
+        elif isinstance(value, (list, tuple)):
+            empty += [f"`{name}` ({entry})" for entry in still_empty(value)]
+    return empty
+
+
+@contextmanager
+def _told(function, name, given, advice=""):
+    """Raise Wrong for what goes wrong inside, where a student's function is called, with the line that failed.
+
+    name: how the message speaks of the function; given: what it is called with; advice: a sentence at the end.
+    """
+    try:
+        with running.limited():
+            yield
+    except NotImplementedError:
+        raise Blank from None
+    except running.TooLong as problem:
+        raise Wrong(
+            f"{name} did not finish within {running.LIMIT} seconds when given {given}. Is there a loop that never "
+            "ends?",
+            running.failing_line(problem, function, "It was at work in"),
+        ) from None
+    except (Exception, SystemExit) as problem:
+        raise Wrong(
+            f"{name} raised {type(problem).__name__} when given {given}: {problem}{advice}",
+            running.failing_line(problem, function),
+        ) from problem
+
+
 def watched(answer):
-    """The answer; a function comes back as one that says what went wrong in it: errors and a missing `return`."""
+    """The answer; a function comes back as one that says what went wrong in it.
+
+    It raises Wrong for an error, for a missing `return`, and when a call takes too long.
+    """
     if not callable(answer) or isinstance(answer, torch.nn.Module):
         return answer
 
+    @functools.wraps(answer)
     def call(*given, **named):
-        inputs = ", ".join(shown(each) for each in [*given, *named.values()])
-        try:
+        inputs = _listed([*given, *named.values()])
+        with _told(answer, "your function", inputs):
             found = answer(*(_copy(each) for each in given), **named)
-        except NotImplementedError:
-            raise Blank from None
-        except Exception as problem:
-            raise Wrong(f"your function raised {type(problem).__name__} when given {inputs}: {problem}") from problem
         if found is None:
             raise Wrong(f"your function returned None when given {inputs}. Does it end with `return`?")
         return found
@@ -224,14 +367,12 @@ def require(condition, message):
 
 
 def call_hook(function, value, hook, name="your hook"):
-    """What a student's hook returns for a value; Wrong when it raises. name: how the message speaks of the hook."""
-    try:
+    """What a student's hook returns for a value; Wrong when it raises or takes too long.
+
+    name: how the message speaks of the hook.
+    """
+    with _told(function, name, shown(value), ". A hook is called as my_hook(value, hook=...)."):
         return function(value, hook=hook)
-    except Exception as problem:
-        raise Wrong(
-            f"{name} raised {type(problem).__name__} when given {shown(value)}: {problem}. A hook is called as "
-            "my_hook(value, hook=...)."
-        ) from problem
 
 
 def choose(answer, options):
@@ -277,15 +418,26 @@ def compare(found, right, mistakes, *, given, tolerance=1e-5):
     distances = {message: max(gap, tolerance / 1000) for message, gap in distances.items() if gap <= tolerance}
     if distances:
         raise Wrong(min(distances, key=distances.get))
-    right = as_tensor(right)
+    raise difference(found, right, given=given)
+
+
+def difference(found, right, *, given):
+    """A Wrong that says where an answer differs most from the right one. given: as `compare` takes it."""
+    found, right = as_tensor(found), as_tensor(right)
     if found.shape != right.shape:
-        raise Wrong(f"for {given} the answer has shape {tuple(right.shape)}; yours has {tuple(found.shape)}.")
+        return Wrong(f"for {given} the answer has shape {tuple(right.shape)}; yours has {tuple(found.shape)}.")
     if found.isnan().any() and not right.isnan().any():
-        raise Wrong(f"for {given} your answer holds NaN. Is something divided by zero?")
-    gaps = torch.where(found == right, 0, (found - right).abs())  # infinity less infinity is NaN
-    worst = gaps.nan_to_num(torch.inf).argmax()
-    raise Wrong(
-        f"for {given} your answer is {found.flatten()[worst]:.3f} where it should be {right.flatten()[worst]:.3f}"
-        + (f" (at {[each.item() for each in torch.unravel_index(worst, right.shape)]})" if right.dim() else "")
-        + "."
+        return Wrong(f"for {given} your answer holds NaN. Is something divided by zero?")
+    worst = _worst(found, right)
+    said, wanted = found[worst].item(), right[worst].item()
+    decimals, at = _telling(said, wanted), f" (at {list(worst)})" if worst else ""
+    return Wrong(
+        f"for {given} your answer is {number(said, decimals)} where it should be {number(wanted, decimals)}{at}."
     )
+
+
+def _worst(found, right):
+    """The place, a tuple, where two tensors of one shape differ most."""
+    gaps = torch.where(found == right, 0, (found - right).abs())  # infinity less infinity is NaN
+    gaps = gaps.masked_fill(found.isnan() & right.isnan(), 0).nan_to_num(torch.inf)
+    return tuple(each.item() for each in torch.unravel_index(gaps.argmax(), right.shape))

@@ -757,6 +757,7 @@ EXPERIMENT = Exercise(
     difficulty=5,
     points=5,
     measure=_experiment,
+    later=("part",),
     mistakes={
         "the logit difference is higher in the controls: the cue changes it by {gain:.3f} on average "
         + _INTERVAL

@@ -1,0 +1,125 @@
+"""What every notebook begins and ends with: the way to the others, and the cell that installs the package.
+
+`make student` writes these into all notebooks, so that a new title or address appears everywhere at once.
+"""
+
+import re
+from dataclasses import dataclass
+
+import nbformat
+
+TITLE = re.compile(r"# (?P<number>\d) · (?P<title>[^:\n]+): (?P<question>[^\n]+)\n")
+TIME = re.compile(r"\*\*Time\*\* (?P<minutes>\d+) minutes, and (?P<exercises>\d+) for the exercises\.")
+CONTENTS = "README.md"  # beside the notebooks, in every folder that holds them
+BINDER = "https://mybinder.org/v2/gh/{address}/HEAD?urlpath=lab/tree/work/{name}"
+COLAB = "https://colab.research.google.com/github/{address}/blob/HEAD/notebooks/student/{name}"
+# Colab has a torch for its own machine, so pip is told to keep that one.
+INSTALL = """\
+import importlib.util
+import os
+from importlib.metadata import version
+
+{wheel}
+if importlib.util.find_spec("interp_helpers") is None:{otherwise}
+    keep = f"torch=={{version('torch')}}"
+    %pip install --quiet {{WHEEL}} {{keep}}"""
+FROM_RELEASE = """\
+RELEASE = "https://github.com/{address}/releases/download/v{version}"
+WHEEL = os.environ.get("INTERP_WHEEL", f"{{RELEASE}}/interp_helpers-{version}-py3-none-any.whl")"""
+OTHERWISE = """
+    if WHEEL is None:
+        raise ModuleNotFoundError(
+            "This Python lacks the course's package. Run `make lab` in the folder of the course: "
+            "it installs the package and opens this notebook."
+        )"""
+
+
+ADDRESS = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git|/)?")
+
+
+def address_of(project):
+    """OWNER/REPOSITORY, from the table `project` of pyproject.toml; None when `make address` has given none yet.
+
+    >>> address_of({"urls": {"Repository": "https://github.com/me/mine"}}), address_of({})
+    ('me/mine', None)
+    """
+    found = ADDRESS.fullmatch(project.get("urls", {}).get("Repository", ""))
+    return found and found[1]
+
+
+@dataclass(frozen=True)
+class About:
+    """What the first cell of a notebook says of it. name: of its file."""
+
+    name: str
+    number: int
+    title: str
+    question: str
+    minutes: int
+    exercise_minutes: int
+
+    @property
+    def label(self):
+        return f"{self.number} · {self.title}"
+
+
+def about(name, notebook):
+    """What a notebook says of itself: its title, its question, and the minutes that it takes."""
+    source = notebook.cells[0].source
+    heading, time = TITLE.match(source), TIME.search(source)
+    if not heading or not time:
+        raise ValueError(f"{name}: the first cell needs '# 1 · Title: question' and '{TIME.pattern}'")
+    question = heading["question"][0].upper() + heading["question"][1:]
+    return About(name, int(heading["number"]), heading["title"], question, int(time[1]), int(time[2]))
+
+
+def ways(name, all_about):
+    """The links of a notebook to the contents, the one before and the one after, as Markdown."""
+    at = [each.name for each in all_about].index(name)
+    links = [f"[Contents]({CONTENTS})"]
+    links += [f"[← {each.label}]({each.name})" for each in all_about[max(at - 1, 0) : at]]
+    links += [f"[{each.label} →]({each.name})" for each in all_about[at + 1 : at + 2]]
+    return " · ".join(links)
+
+
+def launches(name, all_about, address):
+    """Links that open a notebook on Binder and Colab; '' without an address. Colab follows no link between files."""
+    if address is None:
+        return ""
+    at = [each.name for each in all_about].index(name)
+    near = [each for each in all_about[max(at - 1, 0) : at + 2] if each.name != name]
+    colab = [f"[{each.label}]({COLAB.format(address=address, name=each.name)})" for each in near]
+    return (
+        f"Open with blank exercises [in Binder]({BINDER.format(address=address, name=name)}) or "
+        f"[in Colab]({COLAB.format(address=address, name=name)}). Beside it in Colab: {', '.join(colab)}."
+    )
+
+
+def install(address, version):
+    """The source of the cell that installs the package where it is missing, or says what to do without an address."""
+    if address is None:
+        return INSTALL.format(wheel='WHEEL = os.environ.get("INTERP_WHEEL")', otherwise=OTHERWISE)
+    return INSTALL.format(wheel=FROM_RELEASE.format(address=address, version=version), otherwise="")
+
+
+def frame(notebook, name, all_about, address, version):
+    """Give a notebook its links under the title and in a last cell, and the cell that installs the package."""
+    first, *rest = notebook.cells
+    heading, _, text = first.source.partition("\n\n")
+    while text.startswith(("[Contents](", "Open with blank exercises")):
+        text = text.partition("\n\n")[2]
+    links, launch = ways(name, all_about), launches(name, all_about, address)
+    first.source = "\n\n".join(part for part in (heading, links, launch, text) if part)
+    next(cell for cell in rest if cell.id == "install").source = install(address, version)
+    rest = [cell for cell in rest if cell.id != "nav-bottom"]
+    bottom = nbformat.v4.new_markdown_cell("\n\n".join(part for part in (links, launch) if part), id="nav-bottom")
+    notebook.cells = [first, *rest, bottom]
+
+
+def contents(all_about, heading, text):
+    """The page that lists the notebooks in a folder."""
+    lines = [f"# {heading}", "", text, "", "| notebook | the question | minutes | for the exercises |"]
+    lines.append("|---|---|--:|--:|")
+    for each in all_about:
+        lines.append(f"| [{each.label}]({each.name}) | {each.question} | {each.minutes} | {each.exercise_minutes} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,143 @@
+"""While a student's code runs: a limit on its time, the line that failed, and whether its cell was ever run."""
+
+import _thread
+import ast
+import linecache
+import re
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
+
+from IPython import get_ipython
+
+from .feedback import Code
+
+# Seconds that one call of a student's function may take. The slowest solution (7a) takes 1 second of one core, and a
+# class server may give each of thirty students an eighth of one.
+LIMIT = 20
+
+
+class TooLong(BaseException):
+    """Raised inside a student's function that does not end. An `except Exception` there cannot hold it up."""
+
+
+@contextmanager
+def limited():
+    """Raise TooLong when what happens inside takes more than LIMIT seconds; only in the main thread.
+
+    It is raised between two of Python's instructions. One call into a library is waited for.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread can be interrupted
+        yield
+    elif hasattr(signal, "setitimer"):
+        with _alarm():
+            yield
+    else:
+        with _interrupt():
+            yield
+
+
+@contextmanager
+def _alarm():
+    def stop(number, frame):
+        raise TooLong
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    # Again each second: Python ignores what is raised in a finalizer, for example.
+    earlier = signal.setitimer(signal.ITIMER_REAL, LIMIT, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *earlier)
+
+
+@contextmanager
+def _interrupt():
+    """As `_alarm`, on Windows: from another thread, as if somebody had interrupted the kernel."""
+    late = threading.Event()
+
+    def stop():
+        late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(LIMIT, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()  # an interrupt that is on its way arrives here
+    except KeyboardInterrupt as problem:
+        if late.is_set():
+            raise TooLong().with_traceback(problem.__traceback__) from None
+        raise
+
+
+def failing_line(problem, function, caption="It failed in"):
+    """The innermost line of the function's own file that an error passed, as details of a card: one Code or none."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    numbers = [line for frame, line in walk_tb(problem.__traceback__) if frame.f_code.co_filename == file]
+    code = linecache.getline(file, numbers[-1]).strip() if numbers else ""
+    return [Code(f"{caption} line {numbers[-1]} of {_place(file)}:", code)] if code else []
+
+
+def _place(file):
+    """What to call a file of code: "cell [4]", as JupyterLab numbers cells, or its name."""
+    shell = get_ipython()
+    kind_and_name = shell.compile.format_code_name(file) if shell else None
+    return f"cell {kind_and_name[1].removeprefix('In')}" if kind_and_name else Path(file).name
+
+
+def never_run(exercise):
+    """What is wrong when the newest definition of what an exercise's check is given has a syntax error; else None.
+
+    Such a cell was never run, so the name still has an older value. What the check is given is read from the cell that
+    runs now, which IPython keeps like all others.
+    """
+    history = getattr(get_ipython(), "history_manager", None)
+    if not history:
+        return None
+    # Raw, and with IPython's own syntax, such as %time, made into Python's.
+    cells = list(zip(history.input_hist_raw, history.input_hist_parsed))[::-1]
+    names = _checked_names(cells[0][1], exercise) if cells else set()
+    for raw, source in cells if names else []:
+        try:
+            tree = ast.parse(source)
+        except SyntaxError as problem:
+            if _defines(raw, names):
+                where = f"in line {problem.lineno}: {problem.msg}"
+                return (
+                    f"your last definition was never run, because it has a syntax error {where}; so this check would "
+                    "judge an older one."
+                )
+        else:
+            if _defines(raw, names) or any(_is_set(node, names) for node in ast.walk(tree)):
+                return None
+    return None
+
+
+def _checked_names(source, exercise):
+    """The names in the answer that a cell gives to `check(exercise, answer)`."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and len(node.args) > 1]
+    except SyntaxError:  # of an older cell: whoever called check was not in one that IPython keeps
+        return set()
+    given = [call.args[1] for call in calls if getattr(call.args[0], "value", None) == exercise]
+    return {node.id for answer in given for node in ast.walk(answer) if isinstance(node, ast.Name)}
+
+
+def _defines(raw, names):
+    """Whether a cell seems to define one of the names, as far as its text alone can say."""
+    any_name = f"(?:{'|'.join(map(re.escape, names))})"
+    return bool(re.search(rf"(?m)^[ \t]*(?:async +)?(?:def|class) +{any_name}\b|^{any_name}\s*(?::|=[^=])", raw))
+
+
+def _is_set(node, names):
+    """Whether a piece of a cell gives one of the names a value."""
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names
