@@ -125,7 +125,7 @@ def anchor(heading):
 
 def table(notebooks):
     """The page that lists the exercises of {path: notebook}, for a teacher to choose from."""
-    lines = ["# The exercises\n", "Made by `make student`, from the headings of the notebooks."]
+    lines = ["# The exercises\n", "All exercises of the course. A name leads to the exercise in its notebook."]
     for path, notebook in notebooks.items():
         found, link = exercises(notebook), f"../notebooks/{path.name}"
         minutes = sum(int(each["minutes"]) for each in found.values())
