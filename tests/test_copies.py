@@ -1,5 +1,6 @@
 """The student's own copies: made once, never written again, and a newer edition is offered."""
 
+import shutil
 import sys
 
 import copies
@@ -69,7 +70,9 @@ def test_a_newer_edition_comes_with_the_answers_and_the_old_copy_is_kept(course,
     copies.main()
     assert sources() == ["Read this again.", "my a", "another stub b", "stub c"]
     assert (copies.WORK / "01_small_old1.ipynb").read_bytes() == mine
-    assert "01_small_old1.ipynb is your old copy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "01_small_old1.ipynb is your old copy." in said
+    assert "choose Revert" in said
     nbformat.write(edition("stub a", "stub b", "stub c"), copies.STUDENT / NAME)
     copies.main()
     assert sources() == ["Read this.", "my a", "stub b", "stub c"]
@@ -79,10 +82,68 @@ def test_a_newer_edition_comes_with_the_answers_and_the_old_copy_is_kept(course,
     assert not (copies.WORK / "01_small_old3.ipynb").exists()
 
 
-def test_a_copy_that_cannot_be_read_stays_as_it_is(course, capsys, monkeypatch):
-    (copies.WORK / NAME).write_text("{ cut short", encoding="utf-8")
+@pytest.mark.parametrize("text", ["{ cut short", "{}", "[]"])
+def test_a_copy_that_cannot_be_read_stays_as_it_is(text, course, capsys, monkeypatch):
+    (copies.WORK / NAME).write_text(text, encoding="utf-8")
     nbformat.write(edition("stub a", text="Read this again."), copies.STUDENT / NAME)
     monkeypatch.setattr(sys, "argv", ["copies.py", "--newer"])
     copies.main()
-    assert "stays as it is, because it cannot be read" in capsys.readouterr().out
-    assert (copies.WORK / NAME).read_text(encoding="utf-8") == "{ cut short"
+    assert "stays as it is, because the newer edition could not be made" in capsys.readouterr().out
+    assert (copies.WORK / NAME).read_text(encoding="utf-8") == text
+
+
+def test_answers_are_known_by_their_mark_also_where_a_cell_was_split_or_pasted(course, monkeypatch):
+    copy = nbformat.read(copies.WORK / NAME, 4)
+    first, second = copy.cells[2:]
+    first.source = "the lower half"
+    upper = nbformat.v4.new_code_cell("the upper half", metadata=first.metadata)
+    second.id, second.source = "another-id", "my b"
+    copy.cells.insert(2, upper)
+    nbformat.write(copy, copies.WORK / NAME)
+    nbformat.write(edition("stub a", "stub b", text="Read this again."), copies.STUDENT / NAME)
+    monkeypatch.setattr(sys, "argv", ["copies.py", "--newer"])
+    copies.main()
+    assert sources() == ["Read this again.", "the upper half\nthe lower half", "my b"]
+
+
+def test_an_answer_without_a_place_in_the_newer_edition_is_named(course, capsys, monkeypatch):
+    write("my a", "my b")
+    nbformat.write(edition("stub a", text="Read this again."), copies.STUDENT / NAME)
+    monkeypatch.setattr(sys, "argv", ["copies.py", "--newer"])
+    copies.main()
+    assert "It has no place for what you wrote in answer-11: look there." in capsys.readouterr().out
+
+
+def test_when_the_newer_edition_cannot_be_written_the_copy_is_still_there(course, capsys, monkeypatch):
+    def full(path, text):
+        raise OSError("No space left on device")
+
+    write("my a")
+    mine = (copies.WORK / NAME).read_bytes()
+    nbformat.write(edition("stub a", "stub b", text="Read this again."), copies.STUDENT / NAME)
+    monkeypatch.setattr(sys, "argv", ["copies.py", "--newer"])
+    monkeypatch.setattr(copies, "write_whole", full)
+    copies.main()
+    assert (copies.WORK / NAME).read_bytes() == mine
+    assert "could not be made: No space left on device" in capsys.readouterr().out
+
+
+def test_what_else_was_saved_beside_the_blank_notebooks_is_none_of_them(course):
+    for name in ("Untitled.ipynb", "01_small-Copy1.ipynb"):
+        nbformat.write(nbformat.v4.new_notebook(), copies.STUDENT / name)
+    copies.main()
+    assert sorted(path.name for path in copies.WORK.glob("*.ipynb")) == [NAME]
+
+
+def test_where_nothing_can_be_written_a_sentence_says_so(course, monkeypatch):
+    monkeypatch.setattr(copies, "WORK", copies.STUDENT / NAME / "work")  # inside of a file
+    with pytest.raises(SystemExit, match="Put the course where you may write"):
+        copies.main()
+
+
+def test_asking_for_help_makes_nothing(course, monkeypatch):
+    shutil.rmtree(copies.WORK)
+    monkeypatch.setattr(sys, "argv", ["copies.py", "--help"])
+    with pytest.raises(SystemExit):
+        copies.main()
+    assert not copies.WORK.exists()

@@ -38,6 +38,7 @@ from interp_helpers.exercises import (
     weight_exploration,
 )
 from interp_helpers.exercises.head_specialization import (
+    DRAWS,
     EXERCISES,
     _counted,
     _named_panels,
@@ -378,6 +379,10 @@ def norms_on_queries(pattern, values, mask):
     return by_masking(moved / moved.sum(-1, keepdim=True), torch.ones_like(values), mask)
 
 
+def one_norm(pattern, values, mask):
+    return by_masking(pattern, torch.full_like(values, values.norm()), mask)
+
+
 def by_normal(values, draws):
     means = values.mean(1)
     half = 1.96 * means.std() / len(means) ** 0.5
@@ -409,9 +414,12 @@ def test_right_answers_pass_however_they_are_written(exercise, answer, contexts,
     [
         ("2b", attention.duplicate_token_target, "duplicate-token target"),
         ("2b", latest_only, "the latest occurrence only"),
-        ("2b", lambda ids: ids, "has shape (1, 1); yours has (1,)"),  # of the smallest input
-        ("2b", lambda ids: right(ids[:1]) if ids.ndim == 2 else right(ids), "a tensor of shape (2, 14)"),
-        ("2d", norms_on_queries, "they cancel"),
+        ("2b", lambda ids: ids[..., :, None] == ids[..., None, :], "First keep the earlier ones."),
+        ("2b", lambda ids: torch.nn.functional.pad(right(ids).roll(-1, -1), (1, 0)), "drop the last one"),
+        ("2b", lambda ids: ids, "has shape (4, 4); yours has (4,)"),  # of the smallest input
+        ("2b", lambda ids: right(ids[:1]) if ids.ndim == 2 else right(ids), "a tensor of shape (2, 4)"),
+        ("2d", norms_on_queries, "the norms cancel"),
+        ("2d", one_norm, "the same for all keys"),
         ("2d", lambda p, v, m: by_masking(p, v, m) * (1 if p.shape[-1] < 10 else 0.9), "where it should be"),
         ("2e", lambda values, draws: 0.5, "the answer has shape (2,); yours has ()"),
         ("2e", lambda values, draws: torch.zeros(2), "where it should be"),
@@ -421,6 +429,22 @@ def test_wrong_answers_are_told_apart_however_they_are_written(exercise, answer,
     printed = says(capsys, exercise, answer, **contexts.get(exercise, {}))
     assert printed.startswith(f"✗ {exercise} not yet: ")
     assert message in printed
+
+
+def test_2b_tells_mistakes_apart_on_every_draw(monkeypatch, capsys):
+    monkeypatch.setattr(judging, "SEARCH", 0)
+    for _ in range(25):
+        for message, mistake in EXERCISES[1].mistakes.items():
+            assert says(capsys, "2b", mistake).startswith(f"✗ 2b not yet: {message}\n")
+
+
+def test_2b_shows_every_mistake_on_a_text_of_four_or_five_tokens(monkeypatch):
+    monkeypatch.setattr(judging, "DRAWS", 1)
+    monkeypatch.setattr(judging, "SEARCH", 60)
+    for mistake in EXERCISES[1].mistakes.values():
+        with pytest.raises(judging.Wrong) as wrong:
+            EXERCISES[1](mistake)
+        assert len(wrong.value.details[-1].rows) in (4, 5)
 
 
 def test_what_2d_asks_for_is_what_the_survey_measures(contexts):
@@ -522,6 +546,7 @@ RIGHT = [
     ("1e", replaced("falls", "stays", "falls"), NUMBER_MATTERS, "the head looks away when the largest number"),
     ("2a", NAMES, {}, "0.92 in A"),
     ("2a", {"A": " Previous_token"}, TWO, "0.90 in A"),
+    ("2a", NAMES | {"A": "Previous token", "C": "INDUCTION", "E": "duplicate-token"}, {}, "0.92 in A"),
     ("2a", {"A": "first_token"}, TWO, "0.90 in A"),
     ("2a", {"A": "induction"}, THREE, "gets 0.80 in A"),
     ("2a", {"A": "previous_token"}, THREE, "gets 0.80 in A"),
@@ -556,13 +581,16 @@ WRONG = [
     ("1e", replaced("stays", "falls", None), {}, "still empty: `the whole vector`"),
     ("2a", NAMES | {"B": "none"}, {}, "to one of the five kinds of key. That is more than one half"),
     ("2a", NAMES | {"B": "none"}, {}, "panel B gives 0.84"),
+    ("2a", NAMES | {"B": "none"}, {}, "a column, or a second line in the lower half?"),
     ("2a", NAMES | {"C": "duplicate_token"}, UNREPEATED, "But in this text no query has such a key"),
     ("2a", NAMES | {"F": "previous_token"}, {}, "No other kind of key gets more"),
     ("2a", NAMES | {"F": "previous_token"}, {}, "panel F gives 0.45 of its attention to the previous token"),
     ("2a", {"A": "first_token"}, THREE, "it gets 0.40 of the attention"),
     ("2a", NAMES | {"E": "induction", "F": "induction"}, {}, "Panel E is different"),
     ("2a", NAMES | {"E": "induction"}, {}, "where there is such a key, it gets"),
-    ("2a", NAMES | {"F": None}, {}, "still empty: `F`"),
+    ("2a", NAMES | {"F": None}, {}, 'still empty: `F`. If a head looks nowhere in particular, write "none", in'),
+    ("2a", NAMES | {"E": ..., "F": None}, {}, "still empty: `E`, `F`."),
+    ("2a", {letter.lower(): name for letter, name in NAMES.items()}, {}, "A, B, C, D, E, F; yours are a, b, c, d, e,"),
     ("2a", {"A": "none"}, {}, "still missing from the dictionary: B, C, D, E, F"),
     ("2a", NAMES | {"A": "sink"}, {}, "'induction', 'none'; got 'sink'"),
     ("2a", "none", {}, "the answer is a dictionary with A, B, C, D, E, F"),
@@ -629,6 +657,16 @@ def test_wrong_findings_are_told_why(exercise, answer, context, words, contexts,
 def test_every_mistake_of_a_finding_was_made_above(exercise):
     said = [words for name, _, _, words in WRONG if name == exercise.id]
     assert all(any(words in message for words in said) for message in exercise.mistakes)
+
+
+def test_2a_says_where_copies_are_in_the_picture():
+    """What the messages say of the notebook's text, 12 tokens that come twice."""
+    twice = torch.arange(12).repeat(2)
+    for name, below in [("duplicate_token", 12), ("induction", 11)]:
+        queries, keys = attention.TARGETS[name](twice).nonzero().T
+        assert (queries - keys).unique().tolist() == [below]
+        assert queries.min() == 12
+        assert f"a line {below} below the diagonal, from row 12 on" in DRAWS[name]
 
 
 def test_2a_tells_what_the_survey_measures(contexts):

@@ -6,11 +6,25 @@ import pytest
 import torch
 
 from interp_helpers import exercises, load_model
+from interp_helpers.exercises import judging
 from interp_helpers.exercises.judging import fresh
 
 
 def entry(exercise):
     return exercises.checkers(1)[exercise]
+
+
+def on_every_draw(monkeypatch):
+    """25 draws for an answer, without looking for a small input on which it is wrong."""
+    monkeypatch.setattr(judging, "SEARCH", 0)
+    return range(25)
+
+
+@pytest.mark.parametrize("exercise", ["1a", "1b", "1c", "1d"])
+def test_mistakes_are_told_apart_on_every_draw(exercise, says, monkeypatch):
+    for _ in on_every_draw(monkeypatch):
+        for message, mistake in entry(exercise).mistakes.items():
+            assert says(exercise, mistake).startswith(f"✗ {exercise} not yet: {message}\n")
 
 
 # 1a
@@ -47,8 +61,52 @@ def test_1a_by_hand():
 
 
 def test_1a_tries_a_row_of_which_nothing_is_left_without_the_crossing_token():
-    *_, (logits, temperature, top_p) = entry("1a").inputs(fresh())
-    assert (logits / temperature).softmax(-1).max() > top_p
+    for _ in range(25):
+        *_, (logits, temperature, top_p) = entry("1a").inputs(fresh())
+        assert top_p < (logits / temperature).softmax(-1).max() < 0.95  # so that 1 is not taken for its rounding
+
+
+def without_top_p(logits, temperature, top_p):
+    return (logits / temperature).softmax(-1)
+
+
+def probabilities_divided(logits, temperature, top_p):
+    return by_sorting(torch.log(logits.softmax(-1) / temperature), 1, top_p)
+
+
+def cut_after(count):
+    """The answer that cuts all rows behind one token. count: which are kept, in sorted order -> how many in each."""
+
+    def answer(logits, temperature, top_p):
+        ordered, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
+        number = int(count(ordered.cumsum(-1) - ordered < top_p))
+        kept = ordered * (torch.arange(ordered.shape[-1]) < number)
+        return torch.zeros_like(logits).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
+
+    return answer
+
+
+def one_limit(logits, temperature, top_p):
+    ordered = (logits / temperature).softmax(-1)
+    limit = ordered[by_sorting(logits, temperature, top_p) > 0].min()
+    kept = ordered.where(ordered >= limit, 0)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (without_top_p, "you kept every token, so top_p changes nothing."),
+        (cut_after(torch.sum), "In each row by itself, keep the most probable tokens"),  # more than there are
+        (cut_after(lambda kept: kept.sum(-1).max()), "you kept equally many tokens in every row."),
+        (one_limit, "Every row needs its own limit."),
+        (probabilities_divided, "it is unused, or you divided probabilities by it"),
+        (lambda logits, temperature, top_p: by_sorting(logits, 1, top_p), "it is unused, or you divided"),
+    ],
+)
+def test_1a_names_the_mistake_on_every_draw(answer, message, says, monkeypatch):
+    for _ in on_every_draw(monkeypatch):
+        assert message in says("1a", answer)
 
 
 # 1b
@@ -76,6 +134,11 @@ def test_1b_by_hand():
     v, out = torch.tensor([[4.0], [8.0]]), torch.tensor([[1.0, 10.0]])
     written = entry("1b").reference(q, k, v, out, 2.0)
     torch.testing.assert_close(written, torch.tensor([[4.0, 40], [7, 70]]))
+
+
+def test_1b_shows_a_wrong_head_of_two_or_three_positions():
+    small = [(q.shape, scale) for q, *_, scale in entry("1b").inputs(fresh())][-2:]
+    assert small == [((3, 2), 1), ((2, 2), 2**0.5)]
 
 
 def test_1b_is_tried_on_the_heads_of_the_notebook(says):
@@ -131,6 +194,11 @@ def by_weight_if_square(pattern, visible):
     return shares if visible.shape[0] == visible.shape[1] else focus(pattern, visible)
 
 
+def share_of_each_query(pattern, visible):
+    keys = visible.sum(-1)
+    return bits(pattern)[..., keys > 1] / keys[keys > 1].log2()
+
+
 @pytest.mark.parametrize("answer", [focus, lambda p, v: focus(p.double(), v).tolist()])
 def test_1c_takes_right_answers(answer, says):
     assert says("1c", answer).startswith("✓ 1c passed")
@@ -143,6 +211,7 @@ def test_1c_takes_right_answers(answer, says):
         (lambda p, v: p.sum(-1)[99], "IndexError"),
         (by_weight_if_square, "got some weight"),
         (with_room_for_three, "where it should be"),
+        (share_of_each_query, "you returned one share for each query; take their mean."),
     ],
 )
 def test_1c_names_the_mistake(answer, message, says):
@@ -174,6 +243,21 @@ def by_gathering(rows, prompt_length):
 @pytest.mark.parametrize("answer", [by_diagonals, by_gathering])
 def test_1d_takes_right_answers(answer, says):
     assert says("1d", answer).startswith("✓ 1d passed")
+
+
+def from_one(rows, prompt_length):
+    return torch.stack([rows.diagonal(prompt_length - 1 - d).mean() for d in range(1, prompt_length)])
+
+
+def one_further_left(rows, prompt_length):
+    query = torch.arange(len(rows))[:, None] + prompt_length - 2
+    return rows.gather(1, query - torch.arange(prompt_length - 1)).mean(0)
+
+
+@pytest.mark.parametrize("answer", [from_one, one_further_left])
+def test_1d_says_that_distances_begin_with_0(answer, says, monkeypatch):
+    for _ in on_every_draw(monkeypatch):
+        assert "your first number is for distance 1. Begin with 0, the query itself" in says("1d", answer)
 
 
 def test_1d_by_hand():
@@ -311,7 +395,7 @@ def test_1f_names_the_mistake(answer, message, says):
     assert message in printed
 
 
-def test_every_mistake_of_1e_was_made_above():
+def test_every_mistake_of_1f_was_made_above():
     said = [message for _, message in NOT_THE_INPUT]
     assert all(any(words in message for words in said) for message in entry("1f").mistakes)
 
@@ -322,7 +406,7 @@ def test_every_mistake_of_1e_was_made_above():
         (hooking(first, runs=3), "you called run() 3 times"),
         (hooking(lambda inputs: inputs), "you returned a tuple"),
         (hooking(lambda inputs: inputs[0].T), "you returned a tensor of shape (4, 3), and it is not"),
-        (lambda module, run: module.no_such_thing, "your function raised AttributeError when given a Mixer, a"),
+        (lambda module, run: module.no_such_thing, "your function raised AttributeError when given `module` = a Mixer"),
         (lambda module, run: [][0], "list index out of range (It had not called run() before that.)"),
         (hooking(lambda: None), "your function raised TypeError"),
         (lambda module, run: run() and None, "Does it end with `return`?"),
@@ -383,7 +467,7 @@ def test_1g_names_the_mistake(text, message, reader, says):
     assert message in printed
 
 
-def test_every_mistake_of_1f_was_made_above():
+def test_every_mistake_of_1g_was_made_above():
     said = [message for _, message in EASY_OR_HARD]
     assert all(any(words in message for words in said) for message in entry("1g").mistakes)
 
@@ -452,7 +536,7 @@ def test_1h_names_what_is_wrong_with_the_gain(wrong, message, measured, reader, 
     assert message in printed
 
 
-def test_every_mistake_of_1g_was_made_above():
+def test_every_mistake_of_1h_was_made_above():
     said = [message for _, message in NOT_THE_GAIN]
     assert all(any(words in message for words in said) for message in entry("1h").mistakes)
 

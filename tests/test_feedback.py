@@ -1,7 +1,9 @@
 """What a check shows: the card, a small input, the line that failed, what is empty, endless loops, old cells."""
 
+import dataclasses
 import json
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -9,6 +11,8 @@ import threading
 import time
 from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -101,9 +105,7 @@ def test_colours_can_be_seen_on_white_and_on_black(result):
 
 
 def test_a_passed_card_is_the_same_in_every_run(shown, monkeypatch):
-    monkeypatch.undo()  # the tests' own seeds
-    monkeypatch.setenv("INTERP_PROGRESS", "")
-    monkeypatch.setattr(exercises, "display", shown.append)
+    monkeypatch.setattr(judging, "_seed", lambda: secrets.randbits(63))  # as outside of the tests
     for _ in range(2):
         exercises.check("2b", right)
     assert len({(repr(card), card._repr_html_()) for card in shown}) == 1
@@ -186,7 +188,7 @@ def test_the_smallest_input_is_shown_with_both_results():
     def wrong_from_three_on(x, share, module):
         return 2 * x + (torch.arange(len(x)) == 2)
 
-    with pytest.raises(judging.Wrong, match=r"^for tensor\(\[") as caught:
+    with pytest.raises(judging.Wrong, match=r"^for `x` = tensor\(\[.+\]\), `share` = 0\.500, ") as caught:
         DOUBLE(judging.watched(wrong_from_three_on))
     assert str(caught.value).endswith("(at [2]).")  # no longer the first input, which has 20 numbers
     note, share, x, both, mine, rights = caught.value.details
@@ -204,6 +206,75 @@ def test_a_known_mistake_keeps_its_message():
     with pytest.raises(judging.Wrong, match=r"^you halved\.$") as caught:
         DOUBLE(lambda x, share, module: x / 2)
     assert len(caught.value.details[2].rows[0]) == 1
+
+
+def test_an_input_on_which_the_difference_shows_comes_before_a_smaller_one():
+    def hardly_wrong_below_three(x, share, module):
+        return 2 * x + (1e-3 if len(x) < 3 else 1)
+
+    with pytest.raises(judging.Wrong) as caught:
+        DOUBLE(judging.watched(hardly_wrong_below_three))
+    assert len(caught.value.details[2].rows[0]) == 3
+
+
+def test_what_a_function_prints_is_not_printed_again_for_every_input_that_is_tried(capsys):
+    def says(x, share, module):
+        print("called")
+        return x
+
+    with pytest.raises(judging.Wrong):
+        DOUBLE(judging.watched(says))
+    assert capsys.readouterr().out == "called\n"
+
+
+def test_more_than_two_inputs_are_folded_and_an_empty_answer_is_said_to_be_empty():
+    tensors = [torch.ones(2), torch.ones(3), torch.ones(4)]
+    details = judging._case(lambda q, k, v: None, tensors, torch.ones(0, 2), torch.ones(1))
+    folded, mine = details[1], details[3]
+    assert str(folded) == "`q`\n`k`\n`v`"
+    assert folded._repr_html_().count("<table") == 3
+    assert folded._repr_html_().startswith("<details")
+    assert mine.text == "yours: empty, of shape (0, 2)"
+
+
+def test_whole_numbers_are_said_without_decimals():
+    marks = torch.eye(2) > 0
+    assert "your answer is 1 where it should be 0 (at [0, 1])" in str(
+        judging.difference(marks | True, marks, given="x")
+    )
+    assert table("x", marks).rows == [["1", "0"], ["0", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: x, "your function takes 1 inputs; the exercise gives it 3: `x`, `share`, `module`."),
+        (torch.nn.Softmax(-1), "takes 1 inputs; the exercise gives it 3"),
+    ],
+)
+def test_a_function_of_other_inputs_is_told_which_it_gets(answer, said):
+    exercise = dataclasses.replace(DOUBLE, reference=lambda x, share, module: 2 * x)
+    with pytest.raises(judging.Wrong, match=re.escape(said)):
+        exercise(judging.watched(answer))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda ids: pd.DataFrame(["a word"]), "it is a DataFrame of shape (1, 1)."),
+        (lambda ids: np.array(["a word"]), "it is an array of shape (1,)."),
+        (lambda ids: ids.float().softmax(-1).long().softmax(-1), "your function raised NotImplementedError when given"),
+    ],
+)
+def test_an_odd_answer_is_told_what_it_is(shown, answer, said):
+    assert said in card_of(shown, "2b", answer).message
+
+
+@pytest.mark.parametrize(
+    "odd", [lambda target: target.to_sparse(), lambda target: target.numpy()[..., ::-1][..., ::-1]]
+)
+def test_numbers_in_another_form_are_numbers(shown, odd):
+    assert card_of(shown, "2b", lambda ids: odd(right(ids).float())).result == PASSED
 
 
 def test_an_input_on_which_the_answer_raises_is_not_a_smaller_one():
@@ -448,7 +519,7 @@ def test_a_definition_with_a_syntax_error_was_never_run():
     (line,) = stale
     assert re.fullmatch(
         r"✗ 2b not yet: your last definition was never run, because it has a syntax error in line 2: .+; so this check "
-        r"would judge an older one\.",
+        r"would judge an older one\. Correct that cell and run it\.",
         line,
     )
     assert good[0].startswith("✓ 2b passed")
@@ -456,6 +527,19 @@ def test_a_definition_with_a_syntax_error_was_never_run():
     assert unpacked[0].startswith("✗ 2b not yet: your function returned None")
     assert in_check[0].startswith("✓ 2b passed")
     assert other[0].startswith("✓ 2b passed")
+
+
+def test_all_that_keeps_a_cell_from_running_is_seen_and_a_name_that_comes_by_import_is_none_of_it():
+    outside, imported, named, by_name = first_lines(
+        BLANK_CELL, GOOD, "def induction_target(ids):\n    x = 1\nreturn x", CHECK,
+        BAD, "from interp_helpers.attention import induction_target", CHECK,
+        BAD, 'exercises.check("2b", answer=induction_target)',
+        GOOD, 'exercises.check("2b", answer=induction_target)',
+    )  # fmt: skip
+    assert "a syntax error in line 3: 'return' outside function" in outside[0]
+    assert imported[0].startswith("✓ 2b passed")
+    assert "never run" in named[0]
+    assert by_name[0].startswith("✓ 2b passed")
 
 
 def test_a_blank_with_a_syntax_error_after_it_is_no_blank_and_a_cell_is_named():

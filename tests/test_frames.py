@@ -91,9 +91,9 @@ def test_every_line_of_a_contents_page_leads_to_its_notebook(folder):
     assert listed == sorted(path.name for path in folder.glob("*.ipynb"))
 
 
-def installing(source, monkeypatch, **variables):
-    """What pip is told by the cell in a Python without the package."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def installing(source, monkeypatch, torch=True, **variables):
+    """What pip is told by the cell in a Python without the package. torch: whether it is there."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: torch if name == "torch" else None)
     monkeypatch.delenv("INTERP_WHEEL", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -112,13 +112,14 @@ def installing(source, monkeypatch, **variables):
 def test_where_the_package_is_missing_the_wheel_of_the_release_is_installed_and_torch_kept(monkeypatch):
     (line,) = installing(frames.install("me/mine", "1.0"), monkeypatch)
     wheel = "https://github.com/me/mine/releases/download/v1.0/interp_helpers-1.0-py3-none-any.whl"
-    assert re.fullmatch(rf"pip install --quiet {re.escape(wheel)} torch==\S+", line)
+    assert re.fullmatch(rf'pip install --quiet "{re.escape(wheel)}" torch==\S+', line)
+    assert installing(frames.install("me/mine", "1.0"), monkeypatch, torch=None) == [f'pip install --quiet "{wheel}" ']
     assert (
-        " other.whl torch==" in installing(frames.install("me/mine", "1.0"), monkeypatch, INTERP_WHEEL="other.whl")[0]
+        ' "other.whl" torch==' in installing(frames.install("me/mine", "1.0"), monkeypatch, INTERP_WHEEL="other.whl")[0]
     )
 
 
 def test_without_an_address_a_sentence_says_what_to_do(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="Run `make lab` in the folder of the course"):
         installing(frames.install(None, "1.0"), monkeypatch)
-    assert " my.whl torch==" in installing(frames.install(None, "1.0"), monkeypatch, INTERP_WHEEL="my.whl")[0]
+    assert ' "my.whl" torch==' in installing(frames.install(None, "1.0"), monkeypatch, INTERP_WHEEL="my.whl")[0]

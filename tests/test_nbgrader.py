@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -463,6 +464,21 @@ def test_validate_says_that_a_check_was_changed(tmp_path):
     assert check.source in said
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["course"], "Say which folder: make course COURSE=folder"),
+        (["grade", "NAME=x"], "Say which folder: make grade"),
+        (["grade", "COURSE=x"], "Say which notebook: make grade"),
+    ],
+)
+def test_make_asks_for_what_it_needs(words, said):
+    done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout.startswith(said)
+
+
 # ---- a class of thirty
 
 
@@ -483,7 +499,8 @@ DAMAGED = {  # student: (the damage, points or the reason why there are none)
     "stripped": (stripped, "5 of 5 points"),
     "large": (large, "5 of 5 points"),
     "syntax": (changed("answer-1a", "def next_token_probabilities(:"), "3 of 5 points"),
-    "endless": (changed("answer-1d", ENDLESS), "2 of 5 points"),
+    "endless": (changed("answer-1d", ENDLESS), "2 of 5 points"),  # the check stops it
+    "spins": (changed("tools-1h", "while True:\n    pass"), "5 of 5 points"),  # nbgrader stops it
     "blank": (lambda notebook: notebook.update(released()), "0 of 5 points"),
     "wrong": (changed("answer-1d", ENDLESS.replace("while True:\n        pass", "return rows[0]")), "2 of 5 points"),
     "two_answers": (
@@ -506,7 +523,7 @@ def batch(tmp_path_factory):
     nbformat.write(small(), folder / "small.ipynb")
     course.main(folder, [folder / "small.ipynb"])
     config = folder / "nbgrader_config.py"
-    config.write_text(config.read_text().replace("timeout = 600", "timeout = 15"))
+    config.write_text(config.read_text().replace("timeout = 600", "timeout = 40"))
     nbgrader(folder, "generate_assignment", SMALL)
     for number in range(30 - len(DAMAGED) - len(FILES) - 2):
         hand_in_small(folder, f"good_{number:02}", lambda notebook: None)

@@ -536,3 +536,8 @@ def test_lines_are_drawn_afresh(points, count, seed, kind, log):
         np.testing.assert_array_equal(line.get_xydata(), np.stack([x, wanted], 1))
     assert written(ax.get_legend().get_texts()) == names(count)
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("step", "loss", "log" if log else "linear")
+
+
+def test_more_areas_than_colours_are_refused():
+    with pytest.raises(ArgumentError, match="colours for 4 areas; got 5"):
+        plots.areas(range(3), {name: np.ones(3) for name in "abcde"}, Figure().subplots(), xlabel="", ylabel="")

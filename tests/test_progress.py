@@ -1,5 +1,6 @@
 """The student's own record of what was passed, and the overview of it."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -96,6 +97,17 @@ def test_a_damaged_file_counts_as_empty(content, kept, capsys):
     assert "progress" not in capsys.readouterr().out
 
 
+def test_a_damaged_file_is_kept_beside_the_new_one(kept):
+    kept.write_text('{"1a": "passed", "1b"', encoding="utf-8")
+    answer("2c", "stays")
+    assert kept.with_name("progress.json.damaged").read_text(encoding="utf-8") == '{"1a": "passed", "1b"'
+
+
+def test_a_file_that_another_editor_saved_with_its_mark_is_read(kept):
+    kept.write_text('{"1a": "passed"}', encoding="utf-8-sig")
+    assert exercises.progress().total.startswith("1 of ")
+
+
 def test_results_of_exercises_that_are_not_here_stay_in_the_file(kept):
     kept.write_text('{"99z": "passed"}', encoding="utf-8")
     answer("2c", "stays")
@@ -118,8 +130,13 @@ def test_a_file_that_cannot_be_written_stops_nothing_and_is_told_once(monkeypatc
 def test_what_cannot_be_opened_is_not_replaced(kept, capsys):
     kept.mkdir()
     answer("2c", "stays")
-    assert "Your progress is not kept: " in capsys.readouterr().out
+    assert f"Your progress is not kept: {kept} cannot be read: " in capsys.readouterr().out
     assert kept.is_dir()
+    note = exercises.progress().note
+    assert note.startswith(f"What was passed earlier is missing here: {kept} cannot be read: ")
+    assert note.endswith("Delete it, or name another file in the environment variable INTERP_PROGRESS.")
+    assert note in repr(exercises.progress())
+    assert html.escape(note) in exercises.progress()._repr_html_()
 
 
 @pytest.mark.parametrize("variable", GRADING)

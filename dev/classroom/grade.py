@@ -332,6 +332,7 @@ def main(course, name, seconds, jobs):
     if not (course / "submitted").is_dir():
         sys.exit(f"There is no {course / 'submitted'}. Submissions belong into submitted/<student>/{name}/ there.")
     released, found = read(release), submissions(course, name)
+    rules = max(path.stat().st_mtime for path in (release, *course.glob("nbgrader_config.py")))
 
     def graded(student):
         """(points or the reason why there are none, what was repaired, whether it was graded)."""
@@ -341,7 +342,8 @@ def main(course, name, seconds, jobs):
         notes = []
         try:
             notes, new = prepare(found[student], place, name, released)
-            if new or not result.exists() or result.stat().st_mtime < release.stat().st_mtime:
+            stale = not result.exists() or result.stat().st_mtime < rules
+            if new or stale or None in points(course, student, name):
                 autograde(course, student, name, seconds)
             notes += interrupted(place.with_suffix(".log"))
             return "{:g} of {:g} points".format(*points(course, student, name)), notes, True

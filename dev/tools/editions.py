@@ -31,8 +31,8 @@ HEADING = re.compile(
 CHECK = re.compile(r'^exercises\.check\(\s*"(\d[a-l])"', re.M)
 RUBRIC_POINTS = 10
 BANNER = (
-    f"> **Student edition.** Write your answers where a cell says `{STUB}`, and run the check below each. One solution "
-    "of every exercise is in the notebook of the same name in the folder `notebooks` of the course."
+    f"> **Student edition.** Write your answers where a cell says `{STUB}`, and run the check below each. The notebook "
+    "of the same name in the folder `notebooks`, if you have it, has one solution of every exercise."
 )
 LISTS = {  # folder: what its page says of the notebooks in it
     Path("notebooks"): (
@@ -143,7 +143,7 @@ def main(paths):
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     notebooks = {path: nbformat.read(path, 4) for path in paths}
     described = [frames.about(path.name, notebook) for path, notebook in notebooks.items()]
-    TABLE.write_text(table(notebooks), encoding="utf-8")
+    write_whole(TABLE, table(notebooks))
     STUDENT.mkdir(exist_ok=True)
     for stale in {*STUDENT.glob("*.ipynb")} - {STUDENT / path.name for path in paths}:
         stale.unlink()
@@ -152,7 +152,7 @@ def main(paths):
         write_whole(path, nbformat.writes(notebook) + "\n")
         write_whole(STUDENT / path.name, nbformat.writes(blank(notebook)) + "\n")
     for folder, (heading, text) in LISTS.items():
-        (folder / frames.CONTENTS).write_text(frames.contents(described, heading, text), encoding="utf-8", newline="\n")
+        write_whole(folder / frames.CONTENTS, frames.contents(described, heading, text))
     print(f"{len(paths)} notebooks with blank exercises in {STUDENT}/")
 
 

@@ -21,8 +21,8 @@ from importlib.metadata import version
 
 {wheel}
 if importlib.util.find_spec("interp_helpers") is None:{otherwise}
-    keep = f"torch=={{version('torch')}}"
-    %pip install --quiet {{WHEEL}} {{keep}}"""
+    keep = f"torch=={{version('torch')}}" if importlib.util.find_spec("torch") else ""
+    %pip install --quiet "{{WHEEL}}" {{keep}}"""
 FROM_RELEASE = """\
 RELEASE = "https://github.com/{address}/releases/download/v{version}"
 WHEEL = os.environ.get("INTERP_WHEEL", f"{{RELEASE}}/interp_helpers-{version}-py3-none-any.whl")"""

@@ -37,6 +37,7 @@ p {{ margin: .4em 0 0 }}
 :focus-visible {{ outline: 3px solid #2a7fd4; outline-offset: 2px }}
 </style><h1>{title}</h1><ul>{cards}</ul></html>
 """
+IMAGE = re.compile(r'<img alt="No description [^"]*"([^>]*? src="data:image/png;base64,)([^"]+)"')
 LOADING = re.compile(r"\bin load_(model|bridge)\(")  # a line of a traceback
 
 
@@ -50,13 +51,13 @@ def render(notebook, title):
     page = re.sub(
         r'<script[^>]*src="[^"]*"[^>]*>\s*</script>|<script type="module">.*?mermaid.*?</script>', "", page, flags=re.S
     )
-    alts = iter(
-        output.metadata.get("image/png", {}).get("alt", "")
+    alts = {
+        output.data["image/png"].replace("\n", ""): output.metadata.get("image/png", {}).get("alt", "")
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
-    )
-    page = re.sub(r'<img alt="No description [^"]*"', lambda _: f'<img alt="{html.escape(next(alts))}"', page)
+    }
+    page = IMAGE.sub(lambda found: f'<img alt="{html.escape(alts.get(found[2], ""))}"{found[1]}{found[2]}"', page)
     page = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page.replace('href="README.md"', 'href="index.html"'))
     dark, *_ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
     return page.replace("</head>", f'<style media="(prefers-color-scheme: dark)">{dark}</style></head>', 1)

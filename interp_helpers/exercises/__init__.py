@@ -37,7 +37,7 @@ from importlib import import_module
 
 from IPython.display import display
 
-from ..errors import ArgumentError, CheckError, InterpError
+from ..errors import ArgumentError, CheckError, FileError, InterpError
 from . import record
 from .feedback import BLANK, PASSED, WRONG, Card, Note
 from .judging import Blank, Wrong, is_blank, require, shown, still_empty, watched
@@ -160,12 +160,14 @@ def progress():
     INTERP_PROGRESS names. Nobody else gets it. To begin anew, delete it and restart the kernels. A file that cannot be
     read counts as empty, and while grading the results of this kernel are all.
     """
-    results = dict(_results)
+    results, note = dict(_results), ""
     if not grading():
         with suppress(OSError):
             record.keep(results)  # again, because another notebook may have overwritten them at the same moment
-        with suppress(OSError):
+        try:
             results = record.better(record.read(), results)
+        except FileError as problem:
+            note = f"What was passed earlier is missing here: {problem}"
     rows = [
         record.Row(
             f"{number} · {title}",
@@ -174,4 +176,4 @@ def progress():
         )
         for number, (topic, title) in enumerate(TOPICS.items(), 1)
     ]
-    return record.Overview(rows)
+    return record.Overview(rows, note)

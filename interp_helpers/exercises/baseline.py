@@ -28,10 +28,11 @@ from .judging import (
 
 def _logits(generator):
     # Many rows, so that no two mistakes keep the same tokens in all of them.
-    for shape, temperature, top_p in [((20, 9), 0.6, 0.8), ((2, 3, 5), 1.5, 0.5), ((4, 7), 2.0, 1.0)]:
+    for shape, temperature, top_p in [((30, 9), 0.6, 0.6), ((2, 3, 5), 1.5, 0.5), ((4, 7), 2.0, 1.0)]:
         yield torch.randn(*shape, generator=generator), temperature, top_p
-    peaked = torch.randn(8, generator=generator)
-    peaked[torch.randint(8, (), generator=generator)] += 9  # a token that has more than top_p by itself
+    # A token has more than top_p by itself, but not nearly 1, which would look like rounding on the card.
+    peaked = torch.rand(8, generator=generator)
+    peaked[torch.randint(8, (), generator=generator)] += 2
     yield peaked, 0.7, 0.3
 
 
@@ -65,12 +66,12 @@ def _chosen(probabilities, rule, descending=True):
     return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
-def _in_nucleus(probabilities, top_p):
+def _is_kept(probabilities, top_p):
     return _chosen(probabilities, lambda ordered: _before(ordered) < top_p)
 
 
 def _cut(probabilities, top_p):
-    return _divided(probabilities * _in_nucleus(probabilities, top_p))
+    return _divided(probabilities * _is_kept(probabilities, top_p))
 
 
 def _keeping(rule):
@@ -83,6 +84,16 @@ def _keeping(rule):
     return answer
 
 
+def _longest_for_all(ordered, top_p):
+    """Of sorted probabilities, as many in every row as the row with the longest set needs."""
+    return torch.arange(ordered.shape[-1]).expand(ordered.shape) < (_before(ordered) < top_p).sum(-1).max()
+
+
+def _least_for_all(logits, temperature, top_p):
+    probabilities = _softmax(logits, temperature)
+    return _divided(probabilities * (probabilities >= probabilities[_is_kept(probabilities, top_p)].min()))
+
+
 def _least_probable(logits, temperature, top_p):
     probabilities = _softmax(logits, temperature)
     kept = _chosen(probabilities, lambda ordered: _before(ordered) < top_p, descending=False)
@@ -90,13 +101,13 @@ def _least_probable(logits, temperature, top_p):
 
 
 def _zero_logits(logits, temperature, top_p):
-    kept = _in_nucleus(_softmax(logits, temperature), top_p)
+    kept = _is_kept(_softmax(logits, temperature), top_p)
     return (logits / temperature * kept).softmax(-1)
 
 
 def _divided_by_all(logits, temperature, top_p):
     probabilities = _softmax(logits, temperature)
-    kept = probabilities * _in_nucleus(probabilities, top_p)
+    kept = probabilities * _is_kept(probabilities, top_p)
     return kept / kept.sum()
 
 
@@ -111,18 +122,21 @@ TEMPERATURE_TOP_P = Exercise(
     mistakes={
         "you multiplied the logits by the temperature. Divide by it, so that a temperature above 1 makes the "
         "distribution flatter.": lambda logits, t, p: _cut(_softmax(logits, 1 / t), p),
-        "you did not use the temperature. Divide the logits by it before the softmax.": lambda logits, t, p: _cut(
-            _softmax(logits, 1), p
-        ),
+        "you kept every token, so top_p changes nothing. In each row by itself, keep the most probable tokens until "
+        "their sum reaches top_p.": lambda logits, t, p: _softmax(logits, t),
+        "the temperature changes nothing: it is unused, or you divided probabilities by it and the last division undid "
+        "that. Divide the logits.": lambda logits, t, p: _cut(_softmax(logits, 1), p),
         "you divided the probabilities by the temperature. Divide the logits, before the softmax.": (
-            lambda logits, t, p: _divided(_softmax(logits, 1) * _in_nucleus(_softmax(logits, 1) / t, p))
+            lambda logits, t, p: _divided(_softmax(logits, 1) * _is_kept(_softmax(logits, 1) / t, p))
         ),
-        "you chose the nucleus before you applied the temperature. The temperature comes first, because it changes how "
-        "many tokens are needed to reach top_p.": lambda logits, t, p: _divided(
-            _softmax(logits, t) * _in_nucleus(_softmax(logits, 1), p)
+        "you chose the tokens to keep before you applied the temperature. The temperature comes first, because it "
+        "changes how many tokens are needed to reach top_p.": lambda logits, t, p: _divided(
+            _softmax(logits, t) * _is_kept(_softmax(logits, 1), p)
         ),
-        "you left out the token at which the sum reaches top_p. It belongs to the nucleus. Without it nothing is left "
-        "when the most probable token alone has more than top_p.": _keeping(lambda ordered, p: ordered.cumsum(-1) <= p),
+        "you left out the token at which the sum reaches top_p. It belongs to the set that you keep. Without it "
+        "nothing is left when the most probable token alone has more than top_p.": _keeping(
+            lambda ordered, p: ordered.cumsum(-1) <= p
+        ),
         "you kept one token too many: after the token at which the sum reaches top_p, no other is needed.": _keeping(
             lambda ordered, p: torch.nn.functional.pad(_before(ordered), (1, 0))[..., :-1] < p
         ),
@@ -133,18 +147,23 @@ TEMPERATURE_TOP_P = Exercise(
         "you kept the least probable tokens, because `sort` begins with the smallest unless you give it "
         "descending=True.": _least_probable,
         "the tokens that you kept do not sum to 1 any more. Divide them by their sum.": lambda logits, t, p: (
-            _softmax(logits, t) * _in_nucleus(_softmax(logits, t), p)
+            _softmax(logits, t) * _is_kept(_softmax(logits, t), p)
         ),
         "your probabilities are in sorted order. Put them back to where their tokens are in the vocabulary.": (
             lambda logits, t, p: _cut(_softmax(logits, t).sort(-1, descending=True).values, p)
         ),
         "your softmax runs over the first axis. The tokens of the vocabulary share the probability, so it runs over "
         "the last axis.": lambda logits, t, p: _cut((logits / t).softmax(0), p),
-        "you added up the sorted probabilities over the first axis. Every row has a nucleus of its own, so add up over "
-        "the last axis.": _keeping(lambda ordered, p: ordered.cumsum(0) - ordered < p),
-        "you chose one nucleus for the whole batch. Every row is a distribution, and has a nucleus of its own.": (
+        "you added up the sorted probabilities over the first axis. Every row has a set of its own, so add up over the "
+        "last axis.": _keeping(lambda ordered, p: ordered.cumsum(0) - ordered < p),
+        "you chose one set of tokens for the whole batch. Every row is a distribution, and has a set of its own.": (
             lambda logits, t, p: _cut(_softmax(logits, t).flatten(), p).reshape(logits.shape)
         ),
+        "you kept equally many tokens in every row. Every row needs its own cut, where its own sum reaches top_p.": (
+            _keeping(_longest_for_all)
+        ),
+        "you used the smallest probability that one row keeps as the limit for all rows. Every row needs its own "
+        "limit.": _least_for_all,
         "you divided by the sum over the whole batch. Divide every row by its own sum.": _divided_by_all,
         "you set the logits of the other tokens to 0, but a logit of 0 still has a probability. Set their "
         "probabilities to 0, or their logits to minus infinity.": _zero_logits,
@@ -159,8 +178,14 @@ TEMPERATURE_TOP_P = Exercise(
 
 
 def _heads(generator, heads=None):
-    """Random heads, and then those of the notebook: tuples (q, k, v, W_O, scale)."""
-    for *leading, length, d_head, d_model, scale in [(7, 3, 5, 3**0.5), (2, 3, 6, 4, 8, 1.0), (2, 9, 8, 4, 8**0.5)]:
+    """Random heads, the last two small enough to read, and then those of the notebook: tuples (q, k, v, W_O, scale)."""
+    for *leading, length, d_head, d_model, scale in [
+        (7, 3, 5, 3**0.5),
+        (2, 3, 6, 4, 8, 1.0),
+        (2, 9, 8, 4, 8**0.5),
+        (3, 2, 3, 1.0),
+        (2, 2, 3, 2**0.5),
+    ]:
         q, k, v = torch.randn(3, *leading, length, d_head, generator=generator)
         yield q, k, v, torch.randn(d_head, d_model, generator=generator), scale
     yield from heads or []
@@ -348,6 +373,7 @@ FOCUS_IN_VIEW = Exercise(
         "of each row first, and then the mean.": lambda p, v: (
             _choosing(_bits(p), v).sum(-1) / _choosing(_most(v), v).sum()
         ),
+        "you returned one share for each query; take their mean.": lambda p, v: _choosing(_bits(p) / _most(v), v),
         "you returned one number for all heads. Average over the queries only, so that every head has a number.": (
             lambda p, v: _focus(p, v).mean()
         ),
@@ -413,8 +439,8 @@ DISTANCE = Exercise(
         "that looks, so distance 0 is the query itself.": lambda rows, n: torch.cat(
             [rows.new_zeros(1), _stripe(rows, n)[:-1]]
         ),
-        "you took every query to be one position further left than it is. Row s belongs to the query at position "
-        "prompt_length - 1 + s.": lambda rows, n: _distances(rows, n - 1, n - 1).mean(0),
+        "your first number is for distance 1. Begin with 0, the query itself: row s belongs to the query at position "
+        "prompt_length - 1 + s.": lambda rows, n: _distances(rows, n, n).mean(0)[1:],
         "you left out distance 0, which is the attention of the query to itself.": lambda rows, n: _stripe(rows, n)[1:],
         "you went one distance too far: at distance prompt_length - 1, the key of the first step is the first token, "
         "which is left out.": lambda rows, n: _distances(rows, n, n).mean(0),

@@ -108,6 +108,22 @@ class Table:
         )
 
 
+@dataclass(frozen=True)
+class Folded:
+    """Tables that are too many to stand open. The text has their first lines only."""
+
+    summary: str
+    tables: tuple
+
+    def __str__(self):
+        return "\n".join(each.caption.removesuffix(":") for each in self.tables)
+
+    def _repr_html_(self):
+        tables = "".join(each._repr_html_() for each in self.tables)
+        summary = f"<summary>{self.summary}</summary>"
+        return f'<details style="{_DETAIL}">{summary}<div style="{_TABLES}">{tables}</div></details>'
+
+
 def _heading(number, scope):
     return f'<th scope="{scope}" style="{_CELL};font-weight:400;opacity:.75">{number}</th>'
 
@@ -191,10 +207,10 @@ def number(value, decimals=3):
     """A number in a message or a table.
 
     >>> number(True), number(3), number(-0.00001), number(1234567.0), number(float("nan"))
-    ('True', '3', '0.000', '1.235e+06', 'nan')
+    ('1', '3', '0.000', '1.235e+06', 'nan')
     """
     if not isinstance(value, float):
-        return str(value)
+        return str(int(value)) if isinstance(value, bool) else str(value)
     if 1e6 <= abs(value) < torch.inf:
         return f"{value:.{decimals}e}"
     return f"{round(value, decimals) + 0.0:.{decimals}f}"  # 0.0 has no sign to show

@@ -16,6 +16,7 @@ from .judging import (
     choose,
     gives,
     head_of,
+    is_blank,
     off,
     parts,
     random_pattern,
@@ -35,15 +36,16 @@ KEYS = {
 
 # 2a: guess the head. Answers: {letter of a panel: one of TARGETS, or "none"}.
 
-# What a head of each kind draws into its pattern, where rows are queries and columns are keys.
+# What a head of each kind draws into its pattern, where rows are queries and columns are keys, on the notebook's text:
+# 12 tokens, twice.
 DRAWS = {
     "previous_token": "a previous-token head draws a line just below the diagonal",
     "first_token": "a first-token head draws one column at the left edge",
     "current_token": "a current-token head draws the diagonal itself",
-    "duplicate_token": "a duplicate-token head marks earlier places of the same token, so that row and column have the "
-    "same label",
-    "induction": "an induction head marks what followed an earlier place of the same token, so that the column just to "
-    "the left has the same label as the row",
+    "duplicate_token": "a duplicate-token head marks the earlier copy of the query's token, and on 12 tokens that come "
+    "twice this is a line 12 below the diagonal, from row 12 on",
+    "induction": "an induction head marks the key after the earlier copy of the query's token, and on 12 tokens that "
+    "come twice this is a line 11 below the diagonal, from row 12 on",
 }
 
 
@@ -52,7 +54,8 @@ def _named_panels(guess, *, patterns, tokens):
 
     patterns: letter -> (query, key); tokens: (position,), the text of all of them.
     """
-    names = [choose(each, [*DRAWS, "none"]) for each in parts(guess, patterns)]
+    _check_letters(guess, patterns)
+    names = [choose(_spelled(each), [*DRAWS, "none"]) for each in parts(guess, patterns)]
     targets = {name: target for name, make in TARGETS.items() if (target := make(tokens.cpu())).any()}
     tops = {}
     for (panel, pattern), said in zip(patterns.items(), names):
@@ -69,6 +72,27 @@ def _named_panels(guess, *, patterns, tokens):
     )
 
 
+def _check_letters(guess, panels):
+    """Raise Wrong for letters that no panel has, and for panels without a name."""
+    letters = guess if isinstance(guess, dict) else {}
+    listed = [", ".join(map(str, keys)) for keys in (panels, letters)]
+    require(
+        not letters.keys() - panels.keys(),
+        f"the keys are capital letters, one for each panel: {listed[0]}; yours are {listed[1]}.",
+    )
+    empty = [f"`{letter}`" for letter, name in letters.items() if is_blank(name)]
+    require(
+        not empty,
+        f'half filled in; still empty: {", ".join(empty)}. If a head looks nowhere in particular, write "none", in '
+        "quotes.",
+    )
+
+
+def _spelled(name):
+    """A name with the underscore that somebody may have left out."""
+    return name.strip().replace(" ", "_").replace("-", "_") if isinstance(name, str) else name
+
+
 GUESS_THE_HEAD = Exercise(
     "2a",
     "Guess the head",
@@ -78,9 +102,8 @@ GUESS_THE_HEAD = Exercise(
     measure=_named_panels,
     mistakes={
         "panel {panel} gives {top:.2f} of its attention to one of the five kinds of key. That is more than one half, "
-        "so the head has a name. Does it draw a line, a column, or marks that depend on the labels?": lambda facts: (
-            not facts.right and facts.said == "none"
-        ),
+        "so the head has a name. Does it draw a line along the diagonal, a column, or a second line in the lower "
+        "half?": lambda facts: not facts.right and facts.said == "none",
         "{draws}. But in this text no query has such a key, so panel {panel} must show something else.": lambda facts: (
             not facts.right and not facts.possible
         ),
@@ -91,6 +114,7 @@ GUESS_THE_HEAD = Exercise(
     },
     praise="every panel has the right name. The kind of key that gets most attention gets {listed}. These numbers "
     "belong to one text, and on another text the same heads may look somewhere else.",
+    later=tuple("ABCDEF"),  # `_check_letters` says more about empty ones
 )
 
 
@@ -98,12 +122,16 @@ GUESS_THE_HEAD = Exercise(
 
 
 def _letters(generator):
-    """A planted sequence in which every mistake shows, under other ids in each row; and a text of one token."""
-    planted = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 2, 2, 1, 4, 0, 3])
-    for shape in [(), (2,), (2, 3)]:
+    """Planted sequences, under other ids in each row.
+
+    In the first, every mistake shows. The short ones are for the card, which takes the input with the fewest numbers.
+    Texts of one token come last, and so many that the card shows them only if nothing else is wrong.
+    """
+    planted, abba, ababa, one = [0, 1, 1, 2, 0, 1, 3, 0, 2, 2, 1, 4, 0, 3], [0, 1, 1, 0], [0, 1, 0, 1, 0], [0]
+    large = [((), planted), ((2,), planted), ((2, 3), planted)]
+    for shape, text in [*large, ((), abba), ((), ababa), ((2,), abba), ((9,), one)]:
         names = [torch.randperm(1000, generator=generator)[:5] for _ in range(torch.Size(shape).numel())]
-        yield (torch.stack(names)[:, planted].reshape(*shape, len(planted)),)
-    yield (torch.randint(1000, (1,), generator=generator),)
+        yield (torch.stack(names)[:, text].reshape(*shape, len(text)),)
 
 
 def _marking(rule):
@@ -125,6 +153,11 @@ def _follows(ids, query, key):
     return 0 < key <= query and ids[key - 1] == ids[query]
 
 
+def _one_column_more(ids):
+    """The column of false in front, without dropping the last one."""
+    return torch.nn.functional.pad(_marking(lambda ids, q, k: k < q and ids[k] == ids[q])(ids), (1, 0))
+
+
 INDUCTION_TARGET = Exercise(
     "2b",
     "The keys that induction looks at",
@@ -134,6 +167,10 @@ INDUCTION_TARGET = Exercise(
     reference=_marking(_follows),
     inputs=_letters,
     mistakes={
+        "you marked all equal tokens, the query's own and later ones too. First keep the earlier ones.": _marking(
+            lambda ids, q, k: ids[k] == ids[q]
+        ),
+        "your table has one column too many: drop the last one.": _one_column_more,
         "you marked the earlier occurrences themselves: that is the duplicate-token target. Induction looks at what "
         "came after them, one key further to the right.": _marking(lambda ids, q, k: k < q and ids[k] == ids[q]),
         "you marked what came *before* the earlier occurrences. Induction looks at what came after: shift the table "
@@ -291,8 +328,10 @@ TAKEN_FROM_FIRST = Exercise(
         "less.": lambda p, v, mask: (_shares(p, _norms(v)) * mask[:, None])[..., 1:].sum(-1) / mask.sum(-1)[:, None],
         "you computed weight times norm, which is not yet a share. Divide it by the sum over all keys of the "
         "row.": lambda p, v, mask: _mean((p * _norms(v)[:, :, None])[..., 0], mask),
-        "your result is attention alone. Either the norms are missing, or you gave them to the queries, where they "
-        "cancel. A value belongs to the *key* that it is taken from.": lambda p, v, mask: _mean(p[..., 0], mask),
+        "your result is attention alone, because the norms cancel: they are missing, the same for all keys, or given "
+        "to the queries. A value belongs to the *key* that it is taken from.": lambda p, v, mask: _mean(
+            p[..., 0], mask
+        ),
         "you squared the norms. A value that is twice as long moves twice as much, not four "
         "times.": lambda p, v, mask: _mean(_shares(p, _norms(v) ** 2), mask),
         "you added up over queries before you divided. Every query has a share of its own, and the answer is the mean "

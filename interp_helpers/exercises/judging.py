@@ -3,18 +3,20 @@
 import dis
 import functools
 import inspect
+import io
 import math
 import operator
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from . import running
-from .feedback import Note, number, table
+from .feedback import Folded, Note, number, table
 
 
 class Wrong(Exception):  # noqa: N818 - it names the answer, and reads well where it is raised
@@ -34,6 +36,7 @@ class Blank(Exception):  # noqa: N818
 
 # For a smaller input on which an answer is wrong, an exercise draws anew so often, and for so many seconds at most.
 DRAWS, SEARCH = 30, 1.5
+CLEAR = 0.05  # a difference, as a share of the largest number, that nobody takes for rounding
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Exercise:
 
     id, title, kind ("Build", "Read", "Investigate" or "Project"), difficulty (1 to 5) and points stand in the notebook
     too, where the tests compare them.
-    praise: what a pass prints.
+    praise: what the card of a pass says.
 
     An exercise that asks for a function has
         reference: a right answer, in its plainest form;
@@ -78,35 +81,39 @@ class Exercise:
             praise = self.praise if isinstance(self.praise, dict) else {self.praise: lambda facts: True}
             return next(message for message, applies in praise.items() if applies(facts)).format(**vars(facts))
         require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
+        if isinstance(answer, torch.nn.Module):
+            answer = watched(answer.forward)
         for arguments in self.inputs(fresh(), **context):
+            _check_parameters(answer, self.reference, arguments)
             found = answer(*arguments)
             with torch.random.fork_rng(devices=[]):  # what we draw is not missing from the notebook's random numbers
                 right = self.reference(*arguments)
                 mistakes = {} if same(found, right, self.tolerance) else self._made(arguments)
             try:
-                compare(found, right, mistakes, given=_listed(arguments), tolerance=self.tolerance)
+                compare(found, right, mistakes, given=_listed(answer, arguments), tolerance=self.tolerance)
             except Wrong as problem:
                 raise self._on_small_input(problem, answer, (arguments, found, right), context) from None
         return self.praise
 
     def _on_small_input(self, problem, answer, case, context):
-        """What is wrong, with the smallest input found on which it is, the answer's result there, and the right one.
+        """What is wrong, with the smallest input found on which it shows, the answer's result there, and the right one.
 
-        case: (arguments, what the answer gives, what is right) of the first such input.
+        case: (arguments, what the answer gives, what is right) of the first input on which the answer is wrong.
         """
         until = time.monotonic() + SEARCH
-        with torch.random.fork_rng(devices=[]):
+        # What a student's function prints belongs to the check, and would come thirty times here.
+        with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()):
             for arguments in (drawn for _ in range(DRAWS) for drawn in self.inputs(fresh(), **context)):
                 if time.monotonic() > until:
                     break
-                if _size(arguments) < _size(case[0]):
-                    with suppress(Wrong, Blank):  # an answer that raises here is wrong in another way
-                        found, right = answer(*arguments), self.reference(*arguments)
-                        case = case if same(found, right, self.tolerance) else (arguments, found, right)
+                with suppress(Wrong, Blank):  # an answer that raises here is wrong in another way
+                    found, right = answer(*arguments), self.reference(*arguments)
+                    if not same(found, right, self.tolerance):
+                        case = min(case, (arguments, found, right), key=_unclear)
         arguments, found, right = case
         message = str(problem)
         if message not in self.mistakes:  # it speaks of the input, so let it be this one
-            message = str(difference(found, right, given=_listed(arguments)))
+            message = str(difference(found, right, given=_listed(answer, arguments)))
         return Wrong(message, _case(answer, *case))
 
     def _made(self, arguments):
@@ -120,18 +127,38 @@ class Exercise:
         return made
 
 
-def _size(arguments):
-    """How many numbers an input has."""
-    return sum(math.prod(each.shape) for each in arguments if hasattr(each, "shape"))
+def _unclear(case):
+    """A key by which cases are sorted: first those that one can see to be wrong, and of these the smallest input."""
+    arguments, found, right = case
+    size = sum(math.prod(each.shape) for each in arguments if hasattr(each, "shape"))
+    return _distance(found, right) < CLEAR, size
 
 
-def _listed(arguments):
-    return ", ".join(shown(argument) for argument in arguments)
+def _check_parameters(answer, reference, arguments):
+    """Raise Wrong when a function cannot take as many arguments as the exercise gives it."""
+    try:
+        signature = inspect.signature(answer)
+    except ValueError:  # of some functions written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        names = ", ".join(f"`{name}`" for name in _names(reference, arguments))
+        takes = f"your function takes {len(signature.parameters)} inputs"
+        raise Wrong(f"{takes}; the exercise gives it {len(arguments)}: {names}.") from None
+
+
+def _listed(function, arguments):
+    """What a function was given, for a message; several arguments with their names."""
+    said = [shown(argument) for argument in arguments]
+    if len(said) > 1:
+        said = [f"`{name}` = {each}" for name, each in zip(_names(function, arguments), said)]
+    return ", ".join(said)
 
 
 def _case(answer, arguments, found, right):
     """An input and both results as details of a card: notes for single values, tables for tensors."""
-    found, right = (torch.as_tensor(each).detach().cpu() for each in (found, right))
+    found, right = _plain(found), _plain(right)
     worst, decimals = (), 3
     if same_shape := found.shape == right.shape:
         worst = _worst(as_tensor(found), as_tensor(right))
@@ -139,19 +166,20 @@ def _case(answer, arguments, found, right):
     given = list(zip(_names(answer, arguments), arguments))
     single = [f"`{name}` is {shown(value)}" for name, value in given if isinstance(value, (int, float, str))]
     tensors = [
-        table(f"`{name}`", torch.as_tensor(value).detach().cpu(), worst)
+        table(f"`{name}`", _plain(value), worst)
         for name, value in given
         if hasattr(value, "shape") and math.prod(value.shape) > 0
     ]
     results = [
         table(name, value, worst, marked=same_shape, decimals=decimals)
-        for name, value in [("yours", found), ("right", right)]
         if value.numel()
+        else Note(f"{name}: empty, of shape {tuple(value.shape)}")
+        for name, value in [("yours", found), ("right", right)]
     ]
     return [
         Note("A small input on which your answer differs from the right one:"),
         *([Note(", ".join(single))] if single else []),
-        *tensors,
+        *(tensors if len(tensors) <= 2 else [Folded("The input", tuple(tensors))]),
         Note("Both answers, with the largest difference marked:" if same_shape else "Both answers:"),
         *results,
     ]
@@ -224,8 +252,10 @@ def _told(function, name, given, advice=""):
     try:
         with running.limited():
             yield
-    except NotImplementedError:
-        raise Blank from None
+    except NotImplementedError as problem:
+        if not problem.args:
+            raise Blank from None
+        raise _raised(problem, function, name, given, advice) from problem  # torch's, of a kind of number
     except running.TooLong as problem:
         raise Wrong(
             f"{name} did not finish within {running.LIMIT} seconds when given {given}. Is there a loop that never "
@@ -233,10 +263,13 @@ def _told(function, name, given, advice=""):
             running.failing_line(problem, function, "It was at work in"),
         ) from None
     except (Exception, SystemExit) as problem:
-        raise Wrong(
-            f"{name} raised {type(problem).__name__} when given {given}: {problem}{advice}",
-            running.failing_line(problem, function),
-        ) from problem
+        raise _raised(problem, function, name, given, advice) from problem
+
+
+def _raised(problem, function, name, given, advice):
+    """The Wrong that tells of an error in a student's function. The rest: as `_told` takes it."""
+    said = f"{name} raised {type(problem).__name__} when given {given}: {problem}{advice}"
+    return Wrong(said, running.failing_line(problem, function))
 
 
 def watched(answer):
@@ -249,7 +282,7 @@ def watched(answer):
 
     @functools.wraps(answer)
     def call(*given, **named):
-        inputs = _listed([*given, *named.values()])
+        inputs = _listed(answer, [*given, *named.values()])
         with _told(answer, "your function", inputs):
             found = answer(*(_copy(each) for each in given), **named)
         if found is None:
@@ -295,7 +328,9 @@ def shown(value):
         rounded = value.detach().cpu().tolist()
         return f"tensor({_three_decimals(rounded)})"
     if hasattr(value, "shape"):
-        return f"a tensor of shape {tuple(value.shape)}"
+        kinds = {torch.Tensor: "a tensor", np.ndarray: "an array"}
+        kind = next((said for of, said in kinds.items() if isinstance(value, of)), f"a {type(value).__name__}")
+        return f"{kind} of shape {tuple(value.shape)}"
     if isinstance(value, (float, int, str)):
         return _three_decimals(value) if isinstance(value, float) else repr(value)
     return f"a {type(value).__name__}"
@@ -334,10 +369,15 @@ def after(scores, by=1):
 def as_tensor(found, what="your answer"):
     """A number, a list, an array or a tensor as a tensor of 64-bit floats, away from any device; Wrong otherwise."""
     try:
-        tensor = torch.as_tensor(found).detach().cpu().double()
-    except (TypeError, ValueError, RuntimeError):
+        return _plain(found).double()
+    except Exception:  # torch, numpy and pandas each have their own for what is no number
         raise Wrong(f"{what} should be a number or a tensor; it is {shown(found)}.") from None
-    return tensor
+
+
+def _plain(value):
+    """A value as a tensor of its own type, away from any device. numpy may hold one in an order that torch does not."""
+    value = torch.as_tensor(value.copy() if isinstance(value, np.ndarray) else value).detach().cpu()
+    return value.to_dense() if value.is_sparse else value
 
 
 def same(found, wanted, tolerance=1e-5):
@@ -423,16 +463,19 @@ def compare(found, right, mistakes, *, given, tolerance=1e-5):
 
 def difference(found, right, *, given):
     """A Wrong that says where an answer differs most from the right one. given: as `compare` takes it."""
+    whole = not _plain(right).is_floating_point()
     found, right = as_tensor(found), as_tensor(right)
     if found.shape != right.shape:
-        return Wrong(f"for {given} the answer has shape {tuple(right.shape)}; yours has {tuple(found.shape)}.")
+        return Wrong(f"for {given}, the answer has shape {tuple(right.shape)}; yours has {tuple(found.shape)}.")
     if found.isnan().any() and not right.isnan().any():
-        return Wrong(f"for {given} your answer holds NaN. Is something divided by zero?")
+        return Wrong(f"for {given}, your answer holds NaN. Is something divided by zero?")
     worst = _worst(found, right)
     said, wanted = found[worst].item(), right[worst].item()
     decimals, at = _telling(said, wanted), f" (at {list(worst)})" if worst else ""
+    if whole and said == round(said):
+        said, wanted = int(said), int(wanted)
     return Wrong(
-        f"for {given} your answer is {number(said, decimals)} where it should be {number(wanted, decimals)}{at}."
+        f"for {given}, your answer is {number(said, decimals)} where it should be {number(wanted, decimals)}{at}."
     )
 
 

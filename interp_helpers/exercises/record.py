@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import FileError, explained
 from ..files import write_whole
 from .feedback import BLANK, PASSED, SIGNS, WRONG
 
@@ -34,29 +35,41 @@ def better(first, second):
 
 
 def read():
-    """{exercise: result} of the file. What is damaged counts as empty. Raises OSError when it cannot be opened."""
+    """{exercise: result} of the file. What is damaged counts as empty. Raises FileError when it cannot be read."""
+    return _read()[0]
+
+
+def _read():
+    """What `read` gives, and whether the file is damaged."""
     path = place()
     if path is None:
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    pairs = found.items() if isinstance(found, dict) else []
-    return {name: result for name, result in pairs if isinstance(result, str) and result in RANKS}
+        return {}, False
+    advice = f"Delete it, or name another file in the environment variable {VARIABLE}."
+    with explained(FileError, f"{path} cannot be read", advice):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            return {}, False
+        except ValueError:
+            found = None
+    if not isinstance(found, dict):
+        return {}, True
+    return {name: result for name, result in found.items() if isinstance(result, str) and result in RANKS}, False
 
 
 def keep(results):
-    """Add this kernel's {exercise: result} to the file.
+    """Add this kernel's {exercise: result} to the file. A damaged one is kept beside it, with `.damaged` in its name.
 
     The file is read again each time, because another notebook may have written it meanwhile. Raises OSError (FileError
     is one) when it cannot be read or written.
     """
-    path = place()
-    if path is None:
+    path, attempted = place(), {name: result for name, result in results.items() if result != BLANK}
+    if path is None or not attempted:
         return
-    before = read()
-    after = better(before, {name: result for name, result in results.items() if result != BLANK})
+    before, damaged = _read()
+    if damaged:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+    after = better(before, attempted)
     if after != before:
         write_whole(path, json.dumps(after, indent=0) + "\n")
 
@@ -90,10 +103,10 @@ _BOX = "font-family:system-ui,sans-serif;line-height:1.5;max-width:50em;color:in
 
 
 class Overview:
-    """How far the exercises of all notebooks have come. rows: a Row for each notebook."""
+    """How far the exercises of all notebooks have come. rows: a Row for each notebook; note: a sentence below them."""
 
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, rows, note=""):
+        self.rows, self.note = rows, note
         self.total = f"{sum(row.passed() for row in rows)} of {sum(len(row.results) for row in rows)} passed"
 
     def __repr__(self):
@@ -102,7 +115,7 @@ class Overview:
         for row in self.rows:
             listed = "  ".join(f"{SIGNS[result][0]} {' '.join(names)}" for result, names in row.names().items())
             lines.append(f"{row.title.ljust(widths[0])}  {row.bar().ljust(widths[1])}  {row.count()}  {listed}")
-        return "\n".join([self.total, *lines])
+        return "\n".join([self.total, *lines, *([self.note] if self.note else [])])
 
     def _repr_html_(self):
         lines = []
@@ -122,5 +135,6 @@ class Overview:
         )
         return (
             f'<div style="{_BOX}" tabindex="0"><strong>{self.total}</strong><table style="{_TABLE}">'
-            f"<thead><tr>{headings}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+            f"<thead><tr>{headings}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+            f"{f'<p>{html.escape(self.note)}</p>' if self.note else ''}</div>"
         )

@@ -6,6 +6,7 @@ import linecache
 import re
 import signal
 import threading
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -58,25 +59,29 @@ def _alarm():
 @contextmanager
 def _interrupt():
     """As `_alarm`, on Windows: from another thread, as if somebody had interrupted the kernel."""
-    late = threading.Event()
+    late, done = threading.Event(), threading.Event()
 
-    def stop():
-        late.set()
-        _thread.interrupt_main()
+    def interrupted(number, frame):
+        raise TooLong if late.is_set() else KeyboardInterrupt
 
-    timer = threading.Timer(LIMIT, stop)
-    timer.daemon = True
-    timer.start()
+    def watch():
+        seconds = LIMIT
+        while not done.wait(seconds):
+            late.set()
+            _thread.interrupt_main()
+            seconds = 1  # again each second, as above
+
+    handler = signal.signal(signal.SIGINT, interrupted)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         try:
             yield
         finally:
-            timer.cancel()
-            timer.join()  # an interrupt that is on its way arrives here
-    except KeyboardInterrupt as problem:
-        if late.is_set():
-            raise TooLong().with_traceback(problem.__traceback__) from None
-        raise
+            done.set()
+            watcher.join()  # an interrupt that is on its way arrives here
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def failing_line(problem, function, caption="It failed in"):
@@ -108,13 +113,13 @@ def never_run(exercise):
     names = _checked_names(cells[0][1], exercise) if cells else set()
     for raw, source in cells if names else []:
         try:
-            tree = ast.parse(source)
+            tree = _parsed(source)
         except SyntaxError as problem:
             if _defines(raw, names):
                 where = f"in line {problem.lineno}: {problem.msg}"
                 return (
                     f"your last definition was never run, because it has a syntax error {where}; so this check would "
-                    "judge an older one."
+                    "judge an older one. Correct that cell and run it."
                 )
         else:
             if _defines(raw, names) or any(_is_set(node, names) for node in ast.walk(tree)):
@@ -122,13 +127,23 @@ def never_run(exercise):
     return None
 
 
+def _parsed(source):
+    """A cell as a tree. Raises SyntaxError for all that keeps it from running, `return` outside of a function too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they were shown when the cell was run
+        compile(source, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        return ast.parse(source)
+
+
 def _checked_names(source, exercise):
-    """The names in the answer that a cell gives to `check(exercise, answer)`."""
+    """The names in the answer that a cell gives to `check(exercise, answer)`, where it names the exercise itself."""
     try:
-        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and len(node.args) > 1]
+        calls = [node for node in ast.walk(_parsed(source)) if isinstance(node, ast.Call) and node.args]
     except SyntaxError:  # of an older cell: whoever called check was not in one that IPython keeps
         return set()
-    given = [call.args[1] for call in calls if getattr(call.args[0], "value", None) == exercise]
+    calls = [call for call in calls if getattr(call.args[0], "value", None) == exercise]
+    given = [each for call in calls for each in call.args[1:2]]
+    given += [each.value for call in calls for each in call.keywords if each.arg == "answer"]
     return {node.id for answer in given for node in ast.walk(answer) if isinstance(node, ast.Name)}
 
 
@@ -139,5 +154,7 @@ def _defines(raw, names):
 
 
 def _is_set(node, names):
-    """Whether a piece of a cell gives one of the names a value."""
+    """Whether a piece of a cell gives one of the names a value, by assignment or by import."""
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name) in names
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names
