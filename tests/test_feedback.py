@@ -231,7 +231,7 @@ def test_more_than_two_inputs_are_folded_and_an_empty_answer_is_said_to_be_empty
     tensors = [torch.ones(2), torch.ones(3), torch.ones(4)]
     details = judging._case(lambda q, k, v: None, tensors, torch.ones(0, 2), torch.ones(1))
     folded, mine = details[1], details[3]
-    assert str(folded) == "`q`\n`k`\n`v`"
+    assert str(folded) == "The input: `q`; `k`; `v`"
     assert folded._repr_html_().count("<table") == 3
     assert folded._repr_html_().startswith("<details")
     assert mine.text == "yours: empty, of shape (0, 2)"
@@ -248,8 +248,8 @@ def test_whole_numbers_are_said_without_decimals():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda x: x, "your function takes 1 inputs; the exercise gives it 3: `x`, `share`, `module`."),
-        (torch.nn.Softmax(-1), "takes 1 inputs; the exercise gives it 3"),
+        (lambda x: x, "your function takes 1 input; the exercise gives it 3: `x`, `share`, `module`."),
+        (torch.nn.Softmax(-1), "takes 1 input; the exercise gives it 3"),
     ],
 )
 def test_a_function_of_other_inputs_is_told_which_it_gets(answer, said):

@@ -110,13 +110,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Folded:
-    """Tables that are too many to stand open. The text has their first lines only."""
+    """Tables that are too many to stand open. The text has no more than their captions."""
 
     summary: str
     tables: tuple
 
     def __str__(self):
-        return "\n".join(each.caption.removesuffix(":") for each in self.tables)
+        return f"{self.summary}: " + "; ".join(each.caption.removesuffix(":") for each in self.tables)
 
     def _repr_html_(self):
         tables = "".join(each._repr_html_() for each in self.tables)

@@ -143,8 +143,8 @@ def _check_parameters(answer, reference, arguments):
     try:
         signature.bind(*arguments)
     except TypeError:
-        names = ", ".join(f"`{name}`" for name in _names(reference, arguments))
-        takes = f"your function takes {len(signature.parameters)} inputs"
+        names, count = ", ".join(f"`{name}`" for name in _names(reference, arguments)), len(signature.parameters)
+        takes = f"your function takes {count} {'input' if count == 1 else 'inputs'}"
         raise Wrong(f"{takes}; the exercise gives it {len(arguments)}: {names}.") from None
 
 
