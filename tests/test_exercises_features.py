@@ -362,8 +362,8 @@ NOT_NAMED = [
     (0, "after the", "`fires_at` should be a function of (labels, position); it is 'after the'"),
     (0, lambda labels, position: labels[0], "should return True or False; for position 1 it returned '·the'"),
     (0, lambda labels, position: 0.3, "should return True or False; for position 1 it returned 0.300"),
-    (0, breaks, "your function raised IndexError when given a list, 1"),
-    (0, falls_through, "your function returned None when given a list, 2"),
+    (0, breaks, "your function raised IndexError when given `labels` = a list, `position` = 1"),
+    (0, falls_through, "your function returned None when given `labels` = a list, `position` = 2"),
 ]
 
 

@@ -81,7 +81,7 @@ def transposed(model, batches, rate):
         (without_gradients, "this notebook turns them off with `torch.set_grad_enabled(False)`"),
         (not_in_the_last, "your losses are right, but the model ends with other weights"),
         (lambda model, *given: np.mean(train_on(model, *given)), "return 5 losses. What it returns has shape ()"),
-        (lambda model, *given: np.add(train_on(model, *given), 1), "for 5 batches and a learning rate of 0.005 your"),
+        (lambda model, *given: np.add(train_on(model, *given), 1), "for 5 batches and a learning rate of 0.005, your"),
         (lambda model, *given: None, "returned None when given a AttentionOnly, a list, 0.005"),
         (lambda *given: "done", "what your function returns should be a number or a tensor"),
         (transposed, "your function raised RuntimeError"),
@@ -180,7 +180,7 @@ def test_7b_tries_the_log_too(says):
     def not_there(steps, series, share):
         return [9, 9] if len(steps) == 6 else dated_by_loop(steps, series, share)
 
-    is_wrong(says("7b", not_there, steps=STEPS, curves=CURVES), "7b", "a tensor of shape (6,), 0.100 your answer is")
+    is_wrong(says("7b", not_there, steps=STEPS, curves=CURVES), "7b", "`share` = 0.100, your answer is")
 
 
 # 7c
@@ -318,7 +318,7 @@ NOT_PREDICTED = [
     ({"draw": live.diluted(live.SEQUENCES)}, "the notebook's own data"),
     ({"draw": not_from_the_generator}, "gives other ids when it gets the same generator again"),
     ({"draw": "random"}, "`draw` should be a function of (generator, sequences)"),
-    ({"draw": lambda generator, sequences: None}, "your function returned None when given a Generator, 16"),
+    ({"draw": lambda generator, sequences: None}, "your function returned None when given `generator` = a Generator, `sequences` = 16"),
     ({"draw": lambda generator: None}, "your function raised TypeError"),
     ({"draw": lambda *given: [[0] * live.LENGTH]}, "of shape (sequence, 24), with one sequence or more; it returned a"),
     ({"draw": of_shape(16, 23)}, "it returned a tensor of shape (16, 23)"),

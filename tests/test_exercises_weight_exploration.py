@@ -162,7 +162,7 @@ def test_5d_takes_right_answers(answer, says):
 
 
 def test_5d_makes_no_product(says):
-    refuses(says, "5d", from_the_product, "raised RuntimeError when given a tensor of shape (4300000, 2)")
+    refuses(says, "5d", from_the_product, "raised RuntimeError when given `A` = a tensor of shape (4300000, 2)")
 
 
 def test_5d_asks_for_the_products_own_values():

@@ -149,11 +149,10 @@ def _check_parameters(answer, reference, arguments):
 
 
 def _listed(function, arguments):
-    """What a function was given, for a message; several arguments with their names."""
+    """What a function was given, for a message; several arguments with their names, where they have some."""
     said = [shown(argument) for argument in arguments]
-    if len(said) > 1:
-        said = [f"`{name}` = {each}" for name, each in zip(_names(function, arguments), said)]
-    return ", ".join(said)
+    names = _parameters(function, arguments) if len(said) > 1 else []
+    return ", ".join([f"`{name}` = {each}" for name, each in zip(names, said)] or said)
 
 
 def _case(answer, arguments, found, right):
@@ -185,13 +184,18 @@ def _case(answer, arguments, found, right):
     ]
 
 
-def _names(answer, arguments):
-    """The names of an answer's parameters, or numbers where it takes any."""
+def _parameters(function, arguments):
+    """The names of the parameters that take some arguments, or none where a function takes any number of them."""
     try:
-        names = list(inspect.signature(answer).bind(*arguments).arguments)
+        names = list(inspect.signature(function).bind(*arguments).arguments)
     except (TypeError, ValueError):  # of some functions written in C
-        names = []
-    return names if len(names) == len(arguments) else [f"argument {i + 1}" for i in range(len(arguments))]
+        return []
+    return names if len(names) == len(arguments) else []
+
+
+def _names(function, arguments):
+    """What to call each argument."""
+    return _parameters(function, arguments) or [f"argument {i + 1}" for i in range(len(arguments))]
 
 
 def _telling(first, second):
