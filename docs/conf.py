@@ -41,6 +41,9 @@ html_context = {"default_mode": "auto"}  # the theme asks for it and complains i
 html_theme_options = {
     "navbar_persistent": [],  # the side bar has the search
     "use_download_button": False,  # `notebook_page` has a better one
+    "toc_title": "On this page",
+    "back_to_top_button": False,  # on a phone it lies on the text
+    "footer_content_items": ["copyright.html"],
     "home_page_in_toc": False,  # it is there as "Start"
     "max_navbar_depth": 1,  # what is for maintainers stands on a page of its own
     "pygments_light_style": "a11y-high-contrast-light",

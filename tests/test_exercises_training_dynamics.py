@@ -318,7 +318,10 @@ NOT_PREDICTED = [
     ({"draw": live.diluted(live.SEQUENCES)}, "the notebook's own data"),
     ({"draw": not_from_the_generator}, "gives other ids when it gets the same generator again"),
     ({"draw": "random"}, "`draw` should be a function of (generator, sequences)"),
-    ({"draw": lambda generator, sequences: None}, "your function returned None when given `generator` = a Generator, `sequences` = 16"),
+    (
+        {"draw": lambda generator, sequences: None},
+        "your function returned None when given `generator` = a Generator, `sequences` = 16",
+    ),
     ({"draw": lambda generator: None}, "your function raised TypeError"),
     ({"draw": lambda *given: [[0] * live.LENGTH]}, "of shape (sequence, 24), with one sequence or more; it returned a"),
     ({"draw": of_shape(16, 23)}, "it returned a tensor of shape (16, 23)"),

@@ -39,8 +39,8 @@ def framed(notebooks, address=None):
 
 def test_a_notebook_leads_to_the_contents_and_to_its_neighbours(three):
     first, middle, last = framed(three)
-    assert first.cells[0].source.split("\n\n")[1] == "[Contents](README.md) · [2 · N2 →](02_n.ipynb)"
-    assert last.cells[-1].source == "[Contents](README.md) · [← 2 · N2](02_n.ipynb)"
+    assert first.cells[0].source.split("\n\n")[1] == "[Contents](README.md) · [2 · N2\u00a0→](02_n.ipynb)"
+    assert last.cells[-1].source == "[Contents](README.md) · [←\u00a02 · N2](02_n.ipynb)"
     assert middle.cells[-1].source.count("](") == 3
     assert "binder" not in str(three)
     assert middle.cells[0].source.endswith("*A text.*\n\n**Time** 60 minutes, and 125 for the exercises.")

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import nbformat
 from covers import cards
 from editions import RUBRIC, SOLUTION, replace
+from formulas import with_mathml
 
 try:
     import tomllib
@@ -29,7 +30,7 @@ PAGES += ["interp_helpers/data/storybook/README.md"]
 PICTURES = ["docs/*.png", "docs/*.svg"]
 COVERS = "covers"  # the pictures of the cards, in the site
 CONTENTS = ["README.md", "notebooks/README.md"]  # whose place the first page takes
-OWN = ("report-text", "report")  # cells that show how far a student has come: nothing on a page
+OWN = ("install", "report-text", "report")  # cells that are nothing on a page: an installer, and a student's progress
 STUDENT = "notebooks/student"  # which the site carries
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^][]*\])*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -53,7 +54,7 @@ def prepared(notebook):
                 about["image"] = {"alt": alt}
         cell.metadata["mystnb"] = about
     notebook.cells = [cell for cell in notebook.cells if cell.source.strip() and cell.id not in OWN]
-    return notebook
+    return with_mathml(notebook)
 
 
 def relinked(text, page, pages, repository):
@@ -67,7 +68,7 @@ def relinked(text, page, pages, repository):
         words, path, fragment = found.groups(default="")
         target = PurePosixPath(os.path.normpath(page.parent / path)).as_posix()
         if target in CONTENTS:
-            return f"[{words}]({os.path.relpath('index.md', page.parent).replace(os.sep, '/')})"
+            return f"[{words}]({os.path.relpath('index.md', page.parent).replace(os.sep, '/')}{fragment})"
         if target == STUDENT:
             return f'<a href="{path.rstrip("/")}/index.html">{words}</a>'
         if target in pages or not (ROOT / target).exists():  # Sphinx says what is missing
@@ -86,7 +87,7 @@ def as_html(card):
     return (
         f'<li>{picture}<h3><a href="notebooks/{stem}.html">{html.escape(card.label)}</a></h3>'
         f"<p>{html.escape(card.question)}</p>"
-        f"<p><small>{card.minutes} minutes, and {card.exercise_minutes} for the exercises</small></p></li>"
+        f"<p><small>{card.minutes} minutes to read, {card.exercise_minutes} for the exercises</small></p></li>"
     )
 
 
@@ -185,17 +186,22 @@ def add_covers(out, notebooks):
             (out / COVERS / Path(card.name).with_suffix(".png")).write_bytes(card.picture)
 
 
-def add_student(out):
+def add_student(out, notebooks):
     """Copy the blank notebooks, with a page that lists them, for a folder has none when it is served."""
     shutil.copytree(ROOT / STUDENT, out / STUDENT, dirs_exist_ok=True)
-    names = sorted(path.name for path in (ROOT / STUDENT).glob("*.ipynb"))
-    items = "".join(f'<li><a href="{name}" download>{name}</a></li>' for name in names)
+    items = "".join(
+        f'<li><a href="{card.name}" download>{html.escape(card.label)}</a>: {html.escape(card.question)}</li>'
+        for card in notebooks
+    )
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<title>Notebooks with blank exercises</title><style>:root{color-scheme:light dark}"
-        "body{font:16px/1.6 sans-serif;margin:2em auto;max-width:50em;padding:0 1em}</style>"
+        "body{font:16px/1.6 system-ui,sans-serif;margin:2em auto;max-width:50em;padding:0 1em}"
+        "h1{line-height:1.2}</style>"
         "<h1>Notebooks with blank exercises</h1>"
-        f'<p>To open in JupyterLab. <a href="../../index.html">Back to the course</a></p><ul>{items}</ul></html>'
+        "<p>A click downloads a notebook. It needs the course's package. <code>make lab</code> in the folder of the "
+        'course installs the package and opens all notebooks. <a href="../../index.html">Back to the course</a></p>'
+        f"<ul>{items}</ul></html>"
     )
     (out / STUDENT / "index.html").write_text(page, encoding="utf-8")
 
@@ -226,7 +232,7 @@ def main():
     failed = build_main([str(each) for each in [*options, given.source, given.out]])
     mend(given.out)
     add_covers(given.out, notebooks)
-    add_student(given.out)
+    add_student(given.out, notebooks)
     sys.exit(failed or print(f"Open {(given.out / 'index.html').resolve()}"))
 
 

@@ -125,15 +125,15 @@ def anchor(heading):
 
 def table(notebooks):
     """The page that lists the exercises of {path: notebook}, for a teacher to choose from."""
-    lines = ["# The exercises\n", "All exercises of the course. A name leads to the exercise in its notebook."]
+    lines = ["# The exercises\n", "All exercises of the course, with links to their notebooks."]
     for path, notebook in notebooks.items():
         found, link = exercises(notebook), f"../notebooks/{path.name}"
         minutes = sum(int(each["minutes"]) for each in found.values())
         lines += [f"\n## [{frames.about(path.name, notebook).label}]({link}), {minutes} minutes\n"]
-        lines += ["| exercise | about | kind | difficulty | minutes |", "|---|---|---|---|--:|"]
+        lines += ["| exercise | kind | difficulty | minutes |", "|---|---|---|--:|"]
         for name, each in found.items():
             place = f"{link}#{anchor(f'Exercise {name} · ' + each['title'])}"
-            row = "| [{}]({}) | {title} | {kind} | {difficulty} of 5 | {minutes} |"
+            row = "| [{} · {title}]({}) | {kind} | {difficulty} of 5 | {minutes} |"
             lines.append(row.format(name, place, **each))
     return "\n".join(lines) + "\n"
 

@@ -77,8 +77,8 @@ def ways(name, all_about):
     """The links of a notebook to the contents, the one before and the one after, as Markdown."""
     at = [each.name for each in all_about].index(name)
     links = [f"[Contents]({CONTENTS})"]
-    links += [f"[← {each.label}]({each.name})" for each in all_about[max(at - 1, 0) : at]]
-    links += [f"[{each.label} →]({each.name})" for each in all_about[at + 1 : at + 2]]
+    links += [f"[←\u00a0{each.label}]({each.name})" for each in all_about[max(at - 1, 0) : at]]
+    links += [f"[{each.label}\u00a0→]({each.name})" for each in all_about[at + 1 : at + 2]]
     return " · ".join(links)
 
 

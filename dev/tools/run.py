@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import copy
 import html
 import re
 import sys
@@ -11,6 +12,7 @@ import covers
 import nbformat
 from claims import stored
 from execution import COLUMNS, NotebookError, absolute, edition, measure, reason, row, show
+from formulas import with_mathml
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import HTMLExporter
 
@@ -37,6 +39,10 @@ p {{ margin: .4em 0 0 }}
 :focus-visible {{ outline: 3px solid #2a7fd4; outline-offset: 2px }}
 </style><h1>{title}</h1><ul>{cards}</ul></html>
 """
+NARROW = """@media (max-width: 600px) {
+  .jp-InputArea-editor .highlight pre { white-space: pre-wrap; overflow-wrap: anywhere }
+  .jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere }
+}"""
 IMAGE = re.compile(r'<img alt="No description [^"]*"([^>]*? src="data:image/png;base64,)([^"]+)"')
 LOADING = re.compile(r"\bin load_(model|bridge)\(")  # a line of a traceback
 
@@ -47,7 +53,9 @@ def render(notebook, title):
     Links to other notebooks lead to their pages, figures have their alt texts, and the colours are those of the reader.
     """
     exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="")
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    shown = with_mathml(copy.deepcopy(notebook))
+    shown.cells = [cell for cell in shown.cells if cell.id != "install"]
+    page, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
     page = re.sub(
         r'<script[^>]*src="[^"]*"[^>]*>\s*</script>|<script type="module">.*?mermaid.*?</script>', "", page, flags=re.S
     )
@@ -60,7 +68,8 @@ def render(notebook, title):
     page = IMAGE.sub(lambda found: f'<img alt="{html.escape(alts.get(found[2], ""))}"{found[1]}{found[2]}"', page)
     page = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page.replace('href="README.md"', 'href="index.html"'))
     dark, *_ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
-    return page.replace("</head>", f'<style media="(prefers-color-scheme: dark)">{dark}</style></head>', 1)
+    styles = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{NARROW}</style>'
+    return page.replace("</head>", f"{styles}</head>", 1)
 
 
 def said(path, problem):

@@ -69,7 +69,7 @@
       return;
     }
     const [said, hits] = search(query);
-    const number = hits.length > SHOWN ? `${hits.length} sections, of which these ${SHOWN} fit best` :
+    const number = hits.length > SHOWN ? `${hits.length} sections; here are the best ${SHOWN}. More words narrow it down.` :
       hits.length === 1 ? "1 section" : `${hits.length} sections`;
     status.textContent = hits.length ? `${said}${number}` : `Nothing here has the words “${query}”. ` +
       "Try fewer words, another word for the same thing, or look into the glossary.";
