@@ -55,6 +55,12 @@ def test_a_copy_is_made_once_and_never_written_again(course, capsys):
     assert "make newer" in (copies.WORK / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_copy_holds_what_jupyterlab_would_write_into_it(course):
+    about = nbformat.read(copies.WORK / NAME, 4).metadata
+    assert about.language_info.version == ".".join(map(str, sys.version_info[:3]))
+    assert about.kernelspec.name == "python3"
+
+
 def test_without_a_newer_edition_nothing_is_offered(course, capsys):
     write("my a")
     copies.main()

@@ -93,7 +93,9 @@ def test_the_index_shows_what_a_notebook_asks_and_its_page_leads_back(notebook, 
     )
     first = "# 1 · Small: why is it small?\n\n[Contents](README.md) · [2 · Next →](02_next.ipynb)\n\n"
     first += "**Time** 60 minutes, and 125 for the exercises.\n\n<img src='elsewhere.png'>"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(first), drawing]), notebook)
+    install = nbformat.v4.new_code_cell("installed = True", id="install")
+    cells = [nbformat.v4.new_markdown_cell(first + "\n\nand $x_0$"), install, drawing]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
     monkeypatch.setattr("sys.argv", ["run.py", str(notebook)])
     with pytest.raises(SystemExit) as end:
         run.main()
@@ -106,6 +108,9 @@ def test_the_index_shows_what_a_notebook_asks_and_its_page_leads_back(notebook, 
     assert 'href="index.html"' in own
     assert 'href="02_next.html"' in own
     assert own.count('<img alt="A &lt;line&gt;."') == 1
+    assert "installed" not in own
+    assert "$x_0$" not in own
+    assert "<math" in own
     assert re.search(r'<style media="\(prefers-color-scheme: dark\)">.*--jp-layout-color0', own, re.S)
 
 
