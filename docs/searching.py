@@ -12,7 +12,7 @@ from sphinx import addnodes
 
 # Tables of numbers, in which every word occurs: a hit there says nothing. And outputs, which are numbers and pictures.
 LEFT_OUT = ["docs/claims", "docs/benchmarks"]
-OWN = (nodes.section, addnodes.desc, nodes.definition_list_item)  # what may be found by itself
+FINDABLE = (nodes.section, addnodes.desc, nodes.definition_list_item)  # what may be found by itself
 HEADS = (nodes.title, nodes.term, addnodes.desc_signature)
 SKIPPED = (*HEADS, nodes.raw, nodes.comment, addnodes.toctree)
 
@@ -20,7 +20,7 @@ SKIPPED = (*HEADS, nodes.raw, nodes.comment, addnodes.toctree)
 def named(node):
     """(title, anchor) of a node that is found by itself; None of another one."""
     head = node.next_node(lambda each: isinstance(each, HEADS))
-    if not isinstance(node, OWN) or head is None or not (ids := node.get("ids") or head.get("ids")):
+    if not isinstance(node, FINDABLE) or head is None or not (ids := node.get("ids") or head.get("ids")):
         return None
     return head.get("fullname") or head.astext(), ids[0]
 

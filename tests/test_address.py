@@ -75,7 +75,9 @@ def test_one_command_gives_every_link_its_address_and_another_one_moves_them(her
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     def linked():
-        texts = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in address.OWN}
+        texts = {
+            path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in address.TEXT_FILES
+        }
         return {path: found for path, text in texts.items() if (found := set(LINK.findall(text)) - OTHERS)}
 
     assert "https://github.com/some-one/their.course" in move("https://github.com/some-one/their.course.git")

@@ -16,7 +16,7 @@ PYPROJECT, README = Path("pyproject.toml"), Path("README.md")
 URLS = re.compile(r'(?m)^\[project\.urls\]\nRepository = "(.+)"\n\n')
 BEFORE = "[project.optional-dependencies]"  # what stands after it in pyproject.toml
 BADGES = re.compile(r"<!-- badges -->\n(.*?)<!-- /badges -->", re.S)
-OWN = [".ipynb", ".md", ".py", ".cff", ".toml", ".yml", ".rst", ".svg"]
+TEXT_FILES = [".ipynb", ".md", ".py", ".cff", ".toml", ".yml", ".rst", ".svg"]
 
 
 def with_address(pyproject, address):
@@ -49,7 +49,7 @@ def listed():
 
 def files():
     """Those that may hold links."""
-    return [each for each in listed() if each.suffix in OWN]
+    return [each for each in listed() if each.suffix in TEXT_FILES]
 
 
 def main(arguments):

@@ -30,7 +30,11 @@ PAGES += ["interp_helpers/data/storybook/README.md"]
 PICTURES = ["docs/*.png", "docs/*.svg"]
 COVERS = "covers"  # the pictures of the cards, in the site
 CONTENTS = ["README.md", "notebooks/README.md"]  # whose place the first page takes
-OWN = ("install", "report-text", "report")  # cells that are nothing on a page: an installer, and a student's progress
+NOT_SHOWN = (
+    "install",
+    "report-text",
+    "report",
+)  # cells that are nothing on a page: an installer, and a student's progress
 STUDENT = "notebooks/student"  # which the site carries
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^][]*\])*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -53,7 +57,7 @@ def prepared(notebook):
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt") or cell.metadata.get("alt"):
                 about["image"] = {"alt": alt}
         cell.metadata["mystnb"] = about
-    notebook.cells = [cell for cell in notebook.cells if cell.source.strip() and cell.id not in OWN]
+    notebook.cells = [cell for cell in notebook.cells if cell.source.strip() and cell.id not in NOT_SHOWN]
     return with_mathml(notebook)
 
 

@@ -22,7 +22,7 @@ from interp_helpers.files import write_whole
 
 BUILD = Path("build")
 TIMEOUT = 600  # seconds that one cell may take
-OWN = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, InterpError)}
+OWN_ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, InterpError)}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 UNLOADABLE = {ModelError.__name__, FileError.__name__}
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -75,7 +75,7 @@ def render(notebook, title):
 def said(path, problem):
     """What to print of a notebook that failed: a sentence; below it the traceback of an error in a cell's own code."""
     cause = problem.__cause__
-    if getattr(cause, "ename", None) in OWN:
+    if getattr(cause, "ename", None) in OWN_ERRORS:
         return f"{path}: {cause.ename}: {cause.evalue}"
     if isinstance(cause, CellExecutionError):
         return f"{path}: {problem}.\n{COLOURS.sub('', str(cause))}"
