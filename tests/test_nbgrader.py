@@ -605,6 +605,7 @@ def test_a_second_run_grades_what_is_new_only(batch):
 @with_nbgrader
 def test_a_submission_that_takes_too_long_is_stopped_and_leaves_no_result(batch):
     folder, _, _ = batch
-    with pytest.raises(grade.SubmissionError, match=r"^It took longer than 2 seconds, and its first cell was running"):
+    running = r'(its first cell|the cell that begins with "import torch")'  # a fast machine is one cell further by then
+    with pytest.raises(grade.SubmissionError, match=rf"^It took longer than 2 seconds, and {running} was running"):
         grade.autograde(folder, "good_00", SMALL, 2)
     assert not (folder / "autograded" / "good_00" / SMALL).exists()
