@@ -1,0 +1,63 @@
+"""Values that a notebook computes, from its own statements and no others: what another tool shows is what readers have.
+
+Of all statements of a notebook, those run that lead to the asked names. What they lead to is found from the names that
+they bind, change and read, so a claim or a figure on the way costs nothing.
+"""
+
+import ast
+import os
+import symtable
+from pathlib import Path
+from unittest import mock
+
+import nbformat
+import torch
+
+NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
+
+
+def values(stem, *names, untrained=False):
+    """The values that names have at the end of notebook `stem`, on storybook or on its untrained twin."""
+    cells = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", 4).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code" and cell.id != "install"]
+    statements = leading_to(names, [statement for source in sources for statement in ast.parse(source).body])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INTERP_")}
+    environment |= {"INTERP_UNTRAINED": "1"} if untrained else {}
+    namespace = {}
+    with mock.patch.dict(os.environ, environment, clear=True), torch.no_grad():
+        exec(compile(ast.Module(statements, type_ignores=[]), f"{stem}.ipynb", "exec"), namespace)
+    return [namespace[name] for name in names]
+
+
+def leading_to(names, statements):
+    """The statements without which the names would have no value in the end, or another one.
+
+    >>> statements = ast.parse("a = 1; b = 2; c = {}; c[0] = a; a = 3; print(c)").body
+    >>> [ast.unparse(statement) for statement in leading_to(["c"], statements)]
+    ['a = 1', 'c = {}', 'c[0] = a']
+    """
+    needed, chosen = set(names), []
+    for statement in reversed(statements):
+        bound, changed, read = names_in(statement)
+        if needed & (bound | changed):
+            chosen.append(statement)
+            needed = needed - bound | changed | read
+    return chosen[::-1]
+
+
+def names_in(statement):
+    """Three sets of global names: those that a statement binds, those whose values it changes, those that it reads."""
+    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+    bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    read, scopes = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}, [table]
+    while scopes:  # functions and comprehensions, whose own names are no global ones
+        inner = scopes.pop().get_children()
+        read |= {symbol.get_name() for scope in inner for symbol in scope.get_symbols() if symbol.is_global()}
+        scopes += inner
+    nodes = list(ast.walk(statement))
+    targets = [node.value for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
+    targets += [node.target for node in nodes if isinstance(node, ast.AugAssign)]
+    changed = {target.id for target in targets if isinstance(target, ast.Name)}
+    if isinstance(statement, ast.For):  # its own variables have their values from itself
+        read -= {node.id for node in ast.walk(statement.target) if isinstance(node, ast.Name)}
+    return bound - changed, changed, read
