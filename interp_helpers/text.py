@@ -14,6 +14,7 @@ from .hub import find_folder
 
 DATA = Path(__file__).parent / "data"
 EXCERPTS = {"held out": "held_out.csv", "training": "training.csv.xz"}
+_PIECES = 4  # into how many tokens a character falls at most: it has four bytes at most
 TEXT_COLUMNS = ("text", "sentence", "review", "content")  # where a table's sentences are looked for, in this order
 
 
@@ -140,17 +141,25 @@ def encode_pair(tokenizer, clean, corrupted):
 def token_labels(tokenizer, tokens):
     """One readable string a token: '·' for a space that the token begins with, '↵' for a line break.
 
-    tokens: ids, a list or `(position,)`. A token that is part of a character shows as '�'.
+    tokens: ids, a list or `(position,)`. A character that takes several tokens shows in each of them, with the number of
+    the piece; '�' stands for a piece without the others.
     """
-    labels = []
-    for token in map(int, tokens):
-        text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
-        # SentencePiece's decoders drop a space of a first token; the vocabulary itself writes each of them as ▁.
-        piece = tokenizer.convert_ids_to_tokens(token) or ""
-        if spaces := len(piece) - len(piece.lstrip("▁")):
-            text = " " * spaces + text.lstrip(" ")
-        labels.append(("·" + text[1:] if text.startswith(" ") else text).replace("\n", "↵"))
+    ids, labels = list(map(int, tokens)), []
+    while rest := ids[len(labels) : len(labels) + _PIECES]:
+        readings = ((size, _readable(tokenizer, rest[:size])) for size in range(1, len(rest) + 1))
+        size, text = next((each for each in readings if "�" not in each[1]), (1, _readable(tokenizer, rest[:1])))
+        labels += [f"{text}[{piece}/{size}]" for piece in range(1, size + 1)] if size > 1 else [text]
     return labels
+
+
+def _readable(tokenizer, ids):
+    """The text of some ids, with '·' for a space at its beginning and '↵' for line breaks."""
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    # SentencePiece's decoders drop a space of a first token; the vocabulary itself writes each of them as ▁.
+    piece = tokenizer.convert_ids_to_tokens(ids[0]) or ""
+    if spaces := len(piece) - len(piece.lstrip("▁")):
+        text = " " * spaces + text.lstrip(" ")
+    return ("·" + text[1:] if text.startswith(" ") else text).replace("\n", "↵")
 
 
 def token_batches(tokenizer, texts, *, context=None, start=None, size=8, cut=False):

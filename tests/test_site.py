@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import build_site
 import nbformat
@@ -24,6 +24,7 @@ REPOSITORY = "https://github.com/me/mine"  # where the course lives in the secon
 MODULES = [
     name for row in re.findall(r"(?m)^\| (`.+?`) \|", interp_helpers.__doc__) for name in re.findall(r"\w+", row)
 ]
+STORIES = [story["id"] for story in json.loads(build_site.STORIES.read_text(encoding="utf-8"))]
 KINDS = ["console", "request", "view", "alt", "link", "width", "head", "axe"]
 
 # What a page holds. A view is drawn when CircuitsVis has put its heading there and something on every canvas.
@@ -116,6 +117,7 @@ def visit(tab, path, axe, seconds=60):
     """Everything that the tests ask of a page, from one visit."""
     tab.width(1280)
     tab.open(path.as_uri())
+    tab.run("window.playground?.ready")
     tab.run(STILL)
     found = {"drawn": tab.wait(DRAWN, seconds), **tab.run(FACTS)}
     tab.run(UNFOLD)  # hints and solutions count too
@@ -147,6 +149,8 @@ def dead(url, visits, folder):
     """Whether a link leads nowhere: in the site, or to a repository when the course has none."""
     if url.startswith("file:"):
         file, fragment = target(url)
+        if file == folder / build_site.PLAYGROUND and file.is_file():  # a fragment is what its reader has chosen
+            return parse_qs(fragment).get("story", [None])[0] not in [None, *STORIES]
         inside = file.is_file() and folder in file.parents
         return not inside or bool(fragment and file in visits and fragment not in visits[file]["ids"])
     return "OWNER/REPOSITORY" in url or url.startswith("https://mybinder.org/")
@@ -268,6 +272,33 @@ def test_links_in_notebooks_to_their_contents_lead_to_the_first_page():
     assert blank == '<a href="student/index.html">blank [1]</a>'
 
 
+@pytest.mark.parametrize(
+    ("playground", "said"),
+    [
+        (True, 'See <a href="../playground/index.html#story=sink">the sink</a> and [more](../docs/playground.md).'),
+        (False, "See [the sink](../docs/playground.md#sink) and [more](../docs/playground.md)."),
+    ],
+)
+def test_a_link_to_a_story_leads_to_the_playground_where_there_is_one(playground, said):
+    text = "See [the sink](../docs/playground.md#sink) and [more](../docs/playground.md)."
+    page, pages = PurePosixPath("notebooks/01_baseline.ipynb"), {"docs/playground.md"}
+    assert build_site.relinked(text, page, pages, REPOSITORY, playground) == said
+
+
+def test_the_markers_become_the_way_to_the_stories_or_say_what_it_needs(tmp_path, monkeypatch):
+    story = {"id": "sink", "title": "A & B", "question": "Why < here?", "minutes": 4}
+    (tmp_path / "stories.json").write_text(json.dumps([story]), encoding="utf-8")
+    monkeypatch.setattr(build_site, "STORIES", tmp_path / "stories.json")
+    about, first = PurePosixPath("docs/playground.md"), PurePosixPath("index.md")
+    made = build_site.with_playground("<!-- playground -->", about, True)
+    assert '<a href="../playground/index.html">Open the playground</a>' in made
+    assert '<a href="../playground/index.html#story=sink">A &amp; B</a>: Why &lt; here? <small>4 minutes' in made
+    made = build_site.with_playground("<!-- stories -->", first, True)
+    assert '<li><a href="playground/index.html#story=sink">A &amp; B</a></li>' in made
+    assert "Node 20" in build_site.with_playground("<!-- playground -->", about, False)
+    assert build_site.with_playground("a<!-- stories -->b", first, False) == "ab"
+
+
 def test_a_table_says_which_cells_are_heads_and_which_columns_are_numbers():
     table = pd.DataFrame(
         {("all", "mean"): [1.5, -2.0], ("all", "name"): ["L0H1", "3"], ("books", "n"): [1000, None]},
@@ -363,7 +394,7 @@ def test_the_side_bar_has_claims_and_benchmarks_behind_one_link(site):
     page = (site / "index.html").read_text(encoding="utf-8")
     bar = page[page.index('aria-label="Main"') : page.index("</nav>", page.index('aria-label="Main"'))]
     names = [re.sub(r"\s+", " ", name).strip() for name in re.findall(r"<a[^>]*>([^<]+)</a>", bar)]
-    assert names[:2] == ["Start", "1 · Baseline"]
+    assert names[:3] == ["Start", "Playground", "1 · Baseline"]
     assert names[-1] == "For maintainers"
     assert {"Exercises", "Glossary", "API"} < set(names)
     assert not {"Claims", "Benchmarks", "Changelog", "Contributing"} & set(names)

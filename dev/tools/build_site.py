@@ -3,11 +3,13 @@
 Sphinx needs its pages in one folder, so they are copied to one, each where it lies in the repository, with what a web
 page needs changed on the way: alt texts where MyST-NB looks for them, no solution markers, no rubrics, and links to
 files that are no page turned to the repository, or to plain text while the course has no address. The first page gets
-a card for every notebook. In the finished pages, tables say which cells are heads and which are numbers.
+a card for every notebook. In the finished pages, tables say which cells are heads and which are numbers. At the end,
+where Node is there, the playground is added, a page of its own (playground.py).
 """
 
 import argparse
 import html
+import json
 import os
 import re
 import shutil
@@ -36,6 +38,9 @@ NOT_SHOWN = (
     "report",
 )  # cells that are nothing on a page: an installer, and a student's progress
 STUDENT = "notebooks/student"  # which the site carries
+ABOUT = "docs/playground.md"  # the page of Sphinx that leads to the playground, or says what it needs
+PLAYGROUND = "playground/index.html"  # in the site
+STORIES = ROOT / "docs/playground/src/stories.json"
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^][]*\])*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 TABLE = re.compile(r'<table[^>]* class="(?:dataframe|table)\b[^>]*>.*?</table>', re.S)
@@ -61,11 +66,12 @@ def prepared(notebook):
     return with_mathml(notebook)
 
 
-def relinked(text, page, pages, repository):
+def relinked(text, page, pages, repository, playground=True):
     """The text of a page with links to files of the repository that are no page of the site leading there.
 
-    Without a repository such a link becomes its words. A link to the blank notebooks leads to the site's copy, in HTML:
-    Sphinx does not know of that copy.
+    Without a repository such a link becomes its words. A link to the blank notebooks leads to the site's copy, and one
+    to a story of the playground, docs/playground.md#name, to that story. Both are in HTML, since Sphinx does not know
+    of them. Where there is no playground, the story's link leads to what the page about it says of the story.
     """
 
     def link(found):
@@ -75,6 +81,8 @@ def relinked(text, page, pages, repository):
             return f"[{words}]({os.path.relpath('index.md', page.parent).replace(os.sep, '/')}{fragment})"
         if target == STUDENT:
             return f'<a href="{path.rstrip("/")}/index.html">{words}</a>'
+        if target == ABOUT and fragment and playground:
+            return f'<a href="{live(page)}#story={fragment[1:]}">{words}</a>'
         if target in pages or not (ROOT / target).exists():  # Sphinx says what is missing
             return found[0]
         if not repository:
@@ -95,6 +103,29 @@ def as_html(card):
     )
 
 
+def live(page):
+    """The address of the playground, from a page."""
+    return os.path.relpath(PLAYGROUND, page.parent).replace(os.sep, "/")
+
+
+def with_playground(text, page, playground):
+    """The text of a page with the way to the playground and its stories, where it has a marker for them.
+
+    Without a playground, the page about it says what it needs, and no other page speaks of it.
+    """
+    if not playground:
+        needs = "This copy of the course was built without it. To get it, install Node 20 or newer, and run `make site`"
+        text = text.replace("<!-- playground -->", f"*{needs} again, the first time with a network.*")
+        return text.replace("<!-- stories -->", "")
+    told = json.loads(STORIES.read_text(encoding="utf-8"))
+    links = [f'<a href="{live(page)}#story={each["id"]}">{html.escape(each["title"])}</a>' for each in told]
+    about = [f"{html.escape(each['question'])} <small>{each['minutes']} minutes</small>" for each in told]
+    full = "".join(f"<li>{link}: {what}</li>" for link, what in zip(links, about))
+    opening = f'<p class="opening"><a href="{live(page)}">Open the playground</a></p><ul>{full}</ul>'
+    short = "".join(f"<li>{link}</li>" for link in links)
+    return text.replace("<!-- playground -->", opening).replace("<!-- stories -->", f'<ul class="stories">{short}</ul>')
+
+
 def first_page(text, notebooks):
     """docs/index.md with the cards of the notebooks, and with their short titles in the side bar."""
     entries = "\n".join(f"{card.label} <notebooks/{Path(card.name).stem}>" for card in notebooks)
@@ -102,8 +133,8 @@ def first_page(text, notebooks):
     return text.replace("<!-- cards -->", listed).replace("<!-- notebooks -->", entries)
 
 
-def lay_out(source, notebooks, repository):
-    """Copy all pages and pictures into the folder `source`, prepared for Sphinx."""
+def lay_out(source, notebooks, repository, playground):
+    """Copy all pages and pictures into the folder `source`, prepared for Sphinx. playground: whether there is one."""
     shutil.rmtree(source, ignore_errors=True)
     files = {}
     for path in (path for pattern in PAGES + PICTURES for path in sorted(ROOT.glob(pattern))):
@@ -116,10 +147,11 @@ def lay_out(source, notebooks, repository):
             notebook = prepared(nbformat.read(path, 4))
             for cell in notebook.cells:
                 if cell.cell_type == "markdown":
-                    cell.source = relinked(cell.source, PurePosixPath(name), files, repository)
+                    cell.source = relinked(cell.source, PurePosixPath(name), files, repository, playground)
             nbformat.write(notebook, target)
         elif path.suffix == ".md":
-            text = relinked(path.read_text(encoding="utf-8"), PurePosixPath(name), files, repository)
+            text = relinked(path.read_text(encoding="utf-8"), PurePosixPath(name), files, repository, playground)
+            text = with_playground(text, PurePosixPath(name), playground)
             target.write_text(first_page(text, notebooks) if name == "index.md" else text, encoding="utf-8")
         else:
             shutil.copy(path, target)
@@ -212,6 +244,7 @@ def add_student(out, notebooks):
 
 def main():
     try:
+        import playground
         from sphinx.cmd.build import build_main
     except ModuleNotFoundError as missing:
         sys.exit(
@@ -228,7 +261,8 @@ def main():
     parser.add_argument("--repository", default=address, help="where the course lives; '': nowhere yet")
     given = parser.parse_args()
     notebooks = cards(sorted(ROOT.glob("notebooks/[0-9]*.ipynb")))
-    lay_out(given.source, notebooks, given.repository)
+    missing = playground.why_not()
+    lay_out(given.source, notebooks, given.repository, playground=missing is None)
     shutil.rmtree(given.out, ignore_errors=True)
     doctrees = given.source.with_name(given.source.name + "-doctrees")
     options = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", doctrees, "-c", ROOT / "docs"]
@@ -237,6 +271,10 @@ def main():
     mend(given.out)
     add_covers(given.out, notebooks)
     add_student(given.out, notebooks)
+    if missing:
+        print(f"The site has no playground. {missing}")
+    else:
+        playground.build(given.out / PurePosixPath(PLAYGROUND).parent)
     sys.exit(failed or print(f"Open {(given.out / 'index.html').resolve()}"))
 
 

@@ -36,12 +36,15 @@ def leading_to(names, statements):
     >>> [ast.unparse(statement) for statement in leading_to(["c"], statements)]
     ['a = 1', 'c = {}', 'c[0] = a']
     """
+    defined = {each.name: names_in(each)[2] for each in statements if isinstance(each, ast.FunctionDef)}
     needed, chosen = set(names), []
     for statement in reversed(statements):
         bound, changed, read = names_in(statement)
         if needed & (bound | changed):
             chosen.append(statement)
             needed = needed - bound | changed | read
+            while more := set().union(*(defined.get(name, ()) for name in needed)) - needed:  # what a call will read
+                needed |= more
     return chosen[::-1]
 
 

@@ -21,7 +21,7 @@ export function changes(root: HTMLElement, app: App) {
       const count = state.cells.length === 1 ? "1 cell" : `${state.cells.length} cells`;
       items.push(undo(`${count} from the second text`, { cells: [] }));
     }
-    if (state.steer) items.push(undo(`steered: ${state.steer} ${signed(state.dose, 1)}`, { steer: null }));
+    if (state.steer) items.push(undo(`steered: ${state.steer.replace(":", ", as long as ")} ${signed(state.dose, 1)}`, { steer: null }));
     const changed = isChanged(state);
     root.classList.toggle("changed", changed);
     const all = h("button", { type: "button", click: () => app.set({ off: [], cells: [], steer: null, map: false }) }, "Undo all");

@@ -11,6 +11,7 @@ import { heads } from "./heads";
 import { Models } from "./model";
 import { next } from "./next";
 import { patch } from "./patch";
+import { reading } from "./reading";
 import { type State, type ViewName, parsed } from "./state";
 import { steer } from "./steer";
 import { arrival, cards, storyteller } from "./stories";
@@ -140,7 +141,8 @@ async function start(): Promise<App> {
   const models = await Models.load(course);
   const app = new App(models, new Vocabulary(course));
   app.state = arrival(app);
-  const drawTokens = tokens(place("reading"), app);
+  const drawReading = reading(place("reading"), app);
+  const drawTokens = tokens(place("tokens"), app);
   const drawNext = next(place("next"), app);
   const drawView = tabs(app);
   modelSwitch(app);
@@ -148,6 +150,7 @@ async function start(): Promise<App> {
   changes(place("changes"), app);
   app.onScene((scene) => {
     document.body.classList.toggle("empty", !scene);
+    drawReading(scene);
     drawTokens(scene);
     if (!scene) return;
     drawNext(scene);
@@ -198,6 +201,11 @@ ready.then(
     const before = performance.now();
     await app.compute(state);
     return (performance.now() - before) / 1000;
+  },
+  /** What an address stands for, without a story. */
+  state: async (hash: string) => {
+    const app = await ready;
+    return { ...parsed(hash, app.start), story: null, step: 1 };
   },
   settled: async () => (await ready).settled(),
 };

@@ -3,7 +3,7 @@
 import * as ort from "onnxruntime-web/wasm";
 import type { Course, Findings, ModelName } from "./course";
 import { float32, unpack } from "./files";
-import { twinWeights } from "./twin";
+import { Mersenne, twinWeights } from "./twin";
 
 /** What a run gave. All arrays hold their numbers in the order of the shape that stands beside them. */
 export interface Run {
@@ -33,6 +33,9 @@ interface Sessions {
   graph: ort.InferenceSession;
   lens: ort.InferenceSession;
 }
+
+/** A direction's name with this in front means a random direction of the same length. */
+export const RANDOM = "random:";
 
 const GUESSES = 5; // as the graph of the lens gives them
 
@@ -133,8 +136,10 @@ export class Models {
       const start = (depth * source.length + position) * width;
       patch.set(source.streams.subarray(start, start + width), (depth * n + position) * width);
     }
-    const direction = changes?.steer ? findings.directions[changes.steer] : undefined;
-    direction?.forEach((value, i) => (steer[this.course.steer_depth * width + i] = value * changes!.dose));
+    if (changes?.steer) {
+      const vector = direction(findings, changes.steer).map((value) => value * changes.dose);
+      steer.set(vector, this.course.steer_depth * width);
+    }
     const float = (data: Float32Array, ...shape: number[]) => new ort.Tensor("float32", data, shape);
     return {
       ids: new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, n]),
@@ -170,6 +175,17 @@ export class Models {
       probabilities: Array.from(p.subarray(place * GUESSES, (place + 1) * GUESSES)),
     }));
   }
+}
+
+/** One of notebook 09's directions, or a random one of its length, always the same; none for an unknown name. */
+function direction({ directions }: Findings, name: string): Float32Array {
+  const [base, random] = name.startsWith(RANDOM) ? [name.slice(RANDOM.length), true] : [name, false];
+  const vector = Float32Array.from(directions[base] ?? []);
+  if (!random) return vector;
+  const drawn = new Float32Array(vector.length);
+  new Mersenne(0).normal(drawn, 1);
+  const length = (each: Float32Array) => Math.hypot(...each);
+  return drawn.map((value) => (value * length(vector)) / length(drawn));
 }
 
 function ones(length: number): Float32Array<ArrayBuffer> {

@@ -1,4 +1,105 @@
+/** Push the residual stream in a direction, and see what the model would write, and at what cost. */
+
 import type { App, Scene } from "./app";
-export function steer(_root: HTMLElement, _app: App): (scene: Scene) => void {
-  return () => {};
+import { averages } from "./tokens";
+import { h, percent, signed } from "./dom";
+import { drawn, logitsAt, softmax } from "./measures";
+import { RANDOM, type Changes } from "./model";
+
+const LENGTH = 30; // tokens that both models write
+const HEAT = 0.8; // the temperature at which they do
+
+/** What the words of each group are, as notebook 09 counts them. */
+const COUNTS: Record<string, string> = {
+  question: "question marks among the signs that end a sentence",
+  "past tense": "verbs in the past tense among some in past and present",
+  "first person": "my, me, mine, myself among these and his, him, her, …",
+  glad: "glad words among glad and sorry ones",
+  sea: "words of the sea among these and words of the land",
+};
+
+export function steer(root: HTMLElement, app: App): (scene: Scene) => void {
+  const names = Object.keys(app.models.course.groups);
+  const shown = h("output", { for: "dose" });
+  const dose = h("input", {
+    id: "dose", type: "range", min: -4, max: 4, step: 0.5, list: "doses", input: () => app.set({ dose: Number(dose.value) }),
+  }); // prettier-ignore
+  const random = h("input", { type: "checkbox", id: "random", change: () => choose(base(app.state.steer)) });
+  const choose = (name: string | null) => app.set({ steer: name && (random.checked ? RANDOM : "") + name });
+  const radios = [null, ...names].map((name) => {
+    const input = h("input", { type: "radio", name: "direction", value: name ?? "", change: () => choose(name) });
+    return { input, label: h("label", {}, input, name ?? "none") };
+  });
+  const share = h("p", { role: "status", class: "result" });
+  const cost = h("p", { class: "result" });
+  const samples = h("div", { class: "samples" });
+  const write = h("button", { type: "button", click: () => void compare(app, write, samples) }, `Let both write ${LENGTH} tokens`);
+  const after = `after layer ${app.models.course.steer_depth - 1}`;
+  root.append(
+    h("p", {}, `Notebook 09 has found these directions as differences of means. One of them is added to the stream at every token, ${after}.`),
+    h("fieldset", { class: "directions" }, h("legend", {}, "Direction:"), ...radios.map(({ label }) => label)),
+    h("div", { class: "controls" }, h("label", { for: "dose" }, "Dose"), dose, shown,
+      h("label", { for: "random", class: "plain" }, random, "a random direction of the same length instead (the control)")),
+    h("h2", {}, "Does it do what it should?"), share,
+    h("h2", {}, "What it costs"), cost,
+    h("h2", {}, "What is written"), h("div", { class: "controls" }, write), samples,
+  ); // prettier-ignore
+  app.onState((state) => {
+    const chosen = base(state.steer) ?? "";
+    radios.forEach(({ input }) => (input.checked = input.value === chosen));
+    random.checked = state.steer?.startsWith(RANDOM) ?? random.checked;
+    dose.value = String(state.dose);
+    shown.textContent = signed(state.dose, 1);
+  });
+  return (scene) => {
+    share.textContent = shares(app, scene);
+    cost.textContent = scene.state.steer ? averages(scene) : "";
+  };
+}
+
+/** The direction whose length a random one has, or the direction itself. */
+function base(steer: string | null): string | null {
+  return steer?.startsWith(RANDOM) ? steer.slice(RANDOM.length) : steer;
+}
+
+/** The share of the counted words among their group, next, with and without the direction. */
+function shares(app: App, { state, tokens, position, run, intact }: Scene): string {
+  const name = base(state.steer);
+  const group = name && app.models.course.groups[name];
+  if (!group) return "Choose a direction.";
+  const share = (each: typeof run) => {
+    const p = softmax(logitsAt(each, position));
+    const sum = (ids: number[]) => ids.reduce((total, id) => total + p[id], 0);
+    return percent(sum(group.counted) / sum(group.among));
+  };
+  return `Next after “${tokens[position].label}”, ${COUNTS[name]}: ${share(intact)} without the direction, ${share(run)} with it.`;
+}
+
+/**
+ * Let the model go on without the changes and with them. Both get the same chances, so that they differ by the changes
+ * alone. Patched cells are left out, because they belong to one text.
+ */
+async function compare(app: App, button: HTMLButtonElement, root: HTMLElement) {
+  const { scene } = app;
+  if (!scene) return;
+  button.disabled = true;
+  const chances = Array.from({ length: LENGTH }, Math.random);
+  const texts = ["without", "with"].map((how) => {
+    const text = h("span");
+    return { text, row: h("p", {}, h("strong", {}, `${how}: `), text) };
+  });
+  root.replaceChildren(...texts.map(({ row }) => row));
+  const { off, by, steer, dose, model } = scene.state;
+  const changed: Changes = { off, by, steer, dose, cells: [], source: null };
+  for (const [i, changes] of [null, changed].entries()) {
+    const ids = scene.tokens.map(({ id }) => id);
+    for (const chance of chances) {
+      const read = ids.slice(-app.models.context);
+      const run = await app.models.run(model, read, changes);
+      ids.push(drawn(softmax(logitsAt(run, read.length - 1), HEAT), chance));
+      texts[i].text.textContent = app.vocabulary.decode(ids.slice(scene.tokens.length));
+      await new Promise((resolve) => setTimeout(resolve)); // the page stays usable
+    }
+  }
+  button.disabled = false;
 }

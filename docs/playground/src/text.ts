@@ -23,6 +23,8 @@ function decoded(bytes: number[]): string | null {
   }
 }
 
+const PIECES = 4; // into how many tokens a character falls at most
+
 export class Vocabulary {
   private tokenizer: Tokenizer;
   private bytes: number[][] = [];
@@ -53,9 +55,9 @@ export class Vocabulary {
       const start = labels.length;
       let end = start + 1;
       const whole = () => decoded(ids.slice(start, end).flatMap((id) => this.bytes[id]));
-      while (whole() === null && end < Math.min(start + 6, ids.length)) end++;
+      while (whole() === null && end < Math.min(start + PIECES, ids.length)) end++;
       const text = whole();
-      if (text === null) labels.push("�");
+      if (text === null) labels.push(shown(this.decode([ids[start]])));
       else if (end === start + 1) labels.push(shown(text));
       else for (let i = start; i < end; i++) labels.push(`${shown(text)}[${i - start + 1}/${end - start}]`);
     }

@@ -1,0 +1,62 @@
+/** The text that the model reads, and the model writing on. */
+
+import type { App, Scene } from "./app";
+import { h } from "./dom";
+import { drawn, largest, logitsAt, softmax } from "./measures";
+
+export function reading(root: HTMLElement, app: App): (scene: Scene | null) => void {
+  const input = h("textarea", { id: "text", rows: 3, spellcheck: "false", input: () => app.set({ text: input.value, token: null }) });
+  const note = h("p", { class: "note", role: "status" });
+  root.append(h("label", { for: "text" }, "Your text"), input, writing(app), note);
+  app.onState(({ text }) => {
+    if (input.value !== text) input.value = text;
+  });
+  return (scene) => {
+    const { context } = app.models;
+    if (!scene) note.textContent = "Type a word, and the model reads it.";
+    else note.textContent = scene.cut ? `The model reads ${context} tokens: the first ${scene.cut} are left out.` : "";
+  };
+}
+
+/** Buttons with which the model writes on, token by token, so that each new one can be watched. */
+function writing(app: App): HTMLElement {
+  let going = false;
+  const one = h("button", { type: "button", click: () => void step() }, "Write one token");
+  const on = h("button", { type: "button", click: () => void toggle() }, "Write on");
+  const shown = h("output", { for: "temperature" }, "0");
+  const temperature = h("input", {
+    id: "temperature", type: "range", min: 0, max: 2, step: 0.1, value: 0,
+    input: () => (shown.textContent = Number(temperature.value).toFixed(1).replace(/^0\.0$/, "0")),
+  }); // prettier-ignore
+
+  const full = () => app.tokens(app.state.text).length >= app.models.context;
+
+  async function step() {
+    await app.settled();
+    const { scene } = app;
+    if (!scene || full()) return;
+    const logits = logitsAt(scene.run, scene.tokens.length - 1);
+    const heat = Number(temperature.value);
+    app.append(heat ? drawn(softmax(logits, heat), Math.random()) : largest(logits, 1)[0]);
+    await app.settled();
+  }
+
+  async function toggle() {
+    going = !going;
+    on.textContent = going ? "Stop" : "Write on";
+    while (going && app.scene && !full()) {
+      await step();
+      await new Promise((resolve) => setTimeout(resolve, 60)); // slow enough to be watched
+    }
+    going = false;
+    on.textContent = "Write on";
+  }
+
+  app.onState(({ text }) => {
+    const stopped = !text || full();
+    one.disabled = stopped;
+    on.disabled = stopped && !going;
+  });
+  const heat = h("span", {}, h("label", { for: "temperature" }, "temperature"), temperature, shown);
+  return h("div", { class: "writing" }, one, on, heat);
+}

@@ -1,0 +1,217 @@
+"""The playground as its readers use it: by pointer and keyboard, on a phone, in the dark, story by story."""
+
+import json
+from urllib.parse import parse_qs
+
+import pytest
+from browser import axe_core, browser
+
+import interp_helpers as ih
+from interp_helpers import interventions
+
+pytest.importorskip("onnxscript", reason="ONNX has no packages for Python 3.10 here")
+import playground
+
+pytestmark = pytest.mark.deep
+VIEWS = ["next", "heads", "depth", "break", "patch", "steer"]
+STORIES = json.loads((playground.SOURCE / "src/stories.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(playground_folder, tab):
+    """A wide, light tab, and the address of the page."""
+    tab.width(1280)
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
+    tab.address = (playground_folder / "index.html").as_uri()
+    return tab
+
+
+def shown(page, hash_=""):
+    """Open the page anew with a hash, and wait for its first answer."""
+    page.open("about:blank")
+    page.open(f"{page.address}#{hash_}")
+    assert page.run("playground.ready.then(() => playground.settled()).then(() => true)")
+
+
+def choose(page, selector):
+    page.run(f"document.querySelector({json.dumps(selector)}).click()")
+    page.run("playground.settled()")
+
+
+def text_of(page, selector):
+    return page.run(f"document.querySelector({json.dumps(selector)}).textContent")
+
+
+def type_text(page, text):
+    page.run(f"(() => {{ const t = document.getElementById('text'); t.value = {json.dumps(text)};"
+             "t.dispatchEvent(new Event('input')) })()")  # fmt: skip
+    page.run("playground.settled()")
+
+
+def test_the_page_shows_the_likeliest_tokens_at_every_keystroke(page, storybook):
+    model, tokenizer = storybook
+    shown(page)
+    for text in ("Once upon a", "Once upon a time there was a"):
+        type_text(page, text)
+        ids = ih.encode(tokenizer, text)
+        p = model(ids).logits[0, -1].softmax(-1)
+        best = ih.token_labels(tokenizer, p.topk(10).indices)
+        bars = page.run("[...document.querySelectorAll('#next .word')].map((each) => each.textContent)")
+        assert bars == best
+        chips = page.run("[...document.querySelectorAll('.chips > button')].map((each) => each.textContent)")
+        assert chips == ih.token_labels(tokenizer, ids[0])
+        losses = interventions.token_losses(model, ids)[0]
+        assert f"Mean loss {losses.mean():.2f} nats" in text_of(page, "#tokens")
+
+
+def test_greedy_text_is_that_of_the_library(page, storybook):
+    model, tokenizer = storybook
+    shown(page, "text=Once upon a time")
+    for _ in range(8):
+        choose(page, ".writing button")
+    ids = ih.encode(tokenizer, "Once upon a time")
+    written = model.generate(ids, max_new_tokens=8, do_sample=False)
+    assert page.run("document.getElementById('text').value") == tokenizer.decode(written[0])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_view(page, theme):
+    axe = axe_core()
+    if axe is None:
+        pytest.skip("needs npm, for axe-core")
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    for view in VIEWS:
+        shown(page, f"view={view}&off=L4H3&cells=4.2&steer=question&story=induction&step=2&other=Little Tom White")
+        assert page.run("document.documentElement.dataset.theme") == theme
+        page.run(axe)
+        found = page.run("axe.run().then(({violations}) => violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))")
+        assert found == [], view
+
+
+def test_light_and_dark_can_be_chosen_and_are_kept(page):
+    shown(page)
+    choose(page, "#tools button:first-child")
+    shown(page, "view=heads")
+    assert page.run("document.documentElement.dataset.theme") == "dark"
+    choose(page, "#tools button:first-child")
+    assert page.run("document.documentElement.dataset.theme") == "light"
+    page.run("localStorage.clear()")
+
+
+def test_nothing_is_wider_than_a_phone(page):
+    page.width(375, 700)
+    for view in VIEWS:
+        shown(page, f"view={view}&off=L4H3,L4H4,L3H1,attn2,mlp3&story=answer&step=1")
+        assert page.run("document.documentElement.scrollWidth") <= 375, view
+
+
+def test_typing_moves_nothing(page):
+    """What stands beside and above the tokens keeps its place while the text grows."""
+    page.width(1280, 900)
+    places = """['text', 'next', 'tokens', 'tabs', 'panels']
+        .map((id) => document.getElementById(id).getBoundingClientRect().top)"""
+    for view in VIEWS:
+        shown(page, f"view={view}&text=One")
+        before = page.run(places)
+        for text in ("One day", "One day a very little girl went", "One day a very little girl went " * 30):
+            type_text(page, text)
+            assert page.run(places) == before, (view, text[:40])
+
+
+def test_the_address_holds_what_is_chosen(page):
+    shown(page, "text=The cat sat&view=break")
+    choose(page, ".parts button[aria-label='Switch off: L4H3']")
+    choose(page, "#models input[value=twin]")
+    choose(page, "#tab-heads")
+    hash_ = page.run("location.hash")
+    assert parse_qs(hash_[1:]) == {"text": ["The cat sat"], "view": ["heads"], "off": ["L4H3"], "model": ["twin"]}
+    before = text_of(page, "#next")
+    shown(page, hash_[1:])
+    assert text_of(page, "#next") == before
+    assert "L4H3 off" in text_of(page, "#changes")
+    choose(page, "#changes > button")
+    assert "Nothing is changed" in text_of(page, "#changes")
+
+
+def test_every_control_can_be_reached_with_the_keyboard(page):
+    """Tab goes through the page, arrows through its grids, and both lead to everything that can be pressed."""
+    for view in VIEWS:
+        shown(page, f"view={view}&off=L4H3&story=sink&step=2")
+        page.run("document.body.focus()")
+        page.run("window.seen = new Set()")
+        for _ in range(60):
+            page.press("Tab")
+            if page.run("document.activeElement === document.body || seen.has(document.activeElement)"):
+                break
+            page.run("seen.add(document.activeElement)")
+        left = page.run("""[...document.querySelectorAll('button, a[href], input, select, textarea, summary')]
+            .filter((each) => each.checkVisibility() && !each.disabled && !seen.has(each))
+            .filter((each) => !(each.dataset.walk !== undefined || each.type === 'radio' || each.role === 'tab'))
+            .map((each) => each.outerHTML)""")
+        assert left == [], view
+
+
+def test_arrows_walk_through_tabs_tokens_and_parts(page):
+    shown(page, "view=break")
+    page.run("document.getElementById('tab-break').focus()")
+    page.press("ArrowRight")
+    page.run("playground.settled()")
+    assert page.run("document.activeElement.id") == "tab-patch"
+    assert "view=patch" in page.run("location.hash")
+    page.press("ArrowLeft")
+    page.run("document.querySelector('.parts [tabindex=\"0\"]').focus()")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", " "):
+        page.press(key)
+    page.run("playground.settled()")
+    assert "off=L1H2" in page.run("location.hash")
+    page.run("document.querySelector('.chips [tabindex=\"0\"]').focus()")
+    page.press("Home")
+    page.press("ArrowRight")
+    page.press("Enter")
+    page.run("playground.settled()")
+    assert "token=1" in page.run("location.hash")
+
+
+def test_every_story_can_be_walked_through(page):
+    shown(page)
+    assert page.run("document.querySelectorAll('.stories button').length") == len(STORIES) == 5
+    for number, story in enumerate(STORIES):
+        shown(page)
+        choose(page, f".stories li:nth-child({number + 1}) button")
+        for step in story["steps"]:
+            assert text_of(page, "#story h2") == step["title"]
+            assert text_of(page, "#story > p:not(.where)") == step["text"].replace("`", "")
+            wanted = page.run(f"JSON.stringify(playground.state({json.dumps(step['state'])}))")
+            assert page.run("JSON.stringify(playground.state(location.hash))") == wanted
+            if step is not story["steps"][-1]:
+                choose(page, "#story .main")
+        assert page.run("document.querySelector('#story a').pathname").endswith(f"/notebooks/{story['notebook']}.html")
+        shown(page, f"story={story['id']}")
+        assert text_of(page, "#story h2") == story["steps"][0]["title"]
+
+
+def test_an_empty_text_gets_a_hint_and_loses_nothing(page):
+    shown(page, "off=L4H3")
+    type_text(page, "")
+    assert "Type a word" in text_of(page, "#reading")
+    type_text(page, "a")
+    assert "Type a word" not in text_of(page, "#reading")
+    assert "L4H3 off" in text_of(page, "#changes")
+
+
+def test_a_browser_without_webassembly_gets_a_sentence_and_pictures(page):
+    page.call("Page.addScriptToEvaluateOnNewDocument", source="delete window.WebAssembly")
+    page.open("about:blank")
+    page.open(page.address)
+    assert page.wait("document.body.classList.contains('failed')")
+    assert "no WebAssembly" in text_of(page, "#status")
+    pictures = "[...document.querySelectorAll('#pictures img')]"
+    assert page.run(f"{pictures}.length") == 7
+    page.run(f"{pictures}.forEach((each) => each.loading = 'eager')")
+    assert page.wait(f"{pictures}.every((each) => each.complete && each.naturalWidth > 0 && each.alt)")
