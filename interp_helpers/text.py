@@ -141,8 +141,8 @@ def encode_pair(tokenizer, clean, corrupted):
 def token_labels(tokenizer, tokens):
     """One readable string a token: '·' for a space that the token begins with, '↵' for a line break.
 
-    tokens: ids, a list or `(position,)`. A character that takes several tokens shows in each of them, with the number of
-    the piece; '�' stands for a piece without the others.
+    tokens: ids, a list or `(position,)`. A character that takes several tokens shows in each, with the number of the
+    piece: '😂[1/4]'. '�' stands for a piece without the others.
     """
     ids, labels = list(map(int, tokens)), []
     while rest := ids[len(labels) : len(labels) + _PIECES]:

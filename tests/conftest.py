@@ -63,6 +63,22 @@ def storybook():
     return load_model("storybook", device="cpu")
 
 
+@pytest.fixture(scope="session")
+def playground_folder(tmp_path_factory):
+    """The folder of the playground, built once for all processes; None where Node is missing."""
+    import playground
+    from filelock import FileLock
+
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "playground.lock"):
+        if playground.why_not():
+            return None
+        if not (shared / "playground/app.js").exists():  # what is written last
+            playground.build(shared / "playground")
+    return shared / "playground"
+
+
 @pytest.fixture(autouse=True)
 def keeps_no_record(monkeypatch):
     """No test writes progress.json where it runs."""

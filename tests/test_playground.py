@@ -221,8 +221,9 @@ def test_when_npm_cannot_fetch_a_sentence_says_so_and_the_page_is_not_built(monk
 def test_of_a_notebook_the_statements_run_that_a_name_needs():
     source = """
 import math, os
-for i, each in enumerate("ab"):
-    last = each
+sizes = train_for_an_hour()
+for i, name in enumerate("ab"):
+    last = name
 def area(r):
     return scale * math.pi * r**2
 scale = 2
@@ -241,14 +242,13 @@ scale = 3
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(playground_folder):
     """The folder of the page."""
     if CHROMIUM is None:
         pytest.skip("no Chromium")
-    if reason := playground.why_not():
-        pytest.skip(reason)
-    playground.build(folder := tmp_path_factory.mktemp("page"))
-    return folder
+    if playground_folder is None:
+        pytest.skip(playground.why_not())
+    return playground_folder
 
 
 @pytest.fixture(scope="module")

@@ -70,27 +70,28 @@ AXE = """axe.run({
   (node) => [rule.id, node.html.slice(0, 150), node.any[0]?.message].join(" "))))"""
 
 
-def built(folder, repository):
-    """The folder of a site that is made in `folder`."""
+def built(folder, repository, playground):
+    """The folder of a site that is made in `folder`. playground: the folder of that page, or None."""
     if find_spec("sphinx_book_theme") is None:
         pytest.skip("Sphinx and its theme are not installed")
     command = [sys.executable, ROOT / "dev/tools/build_site.py", "--repository", repository]
     command += ["--source", folder / "source", "--out", folder / "site"]
+    command += ["--playground", playground] if playground else []
     made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert made.returncode == 0, made.stderr
     return folder / "site"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, playground_folder):
     """The folder of the site of a course that has no address."""
-    return built(tmp_path_factory.mktemp("site"), "")
+    return built(tmp_path_factory.mktemp("site"), "", playground_folder)
 
 
 @pytest.fixture(scope="module")
-def addressed(tmp_path_factory):
+def addressed(tmp_path_factory, playground_folder):
     """The folder of the site of a course that has one."""
-    return built(tmp_path_factory.mktemp("addressed"), REPOSITORY)
+    return built(tmp_path_factory.mktemp("addressed"), REPOSITORY, playground_folder)
 
 
 @pytest.fixture(scope="module")

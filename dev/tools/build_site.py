@@ -259,9 +259,10 @@ def main():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address = project.get("urls", {}).get("Repository", "")
     parser.add_argument("--repository", default=address, help="where the course lives; '': nowhere yet")
+    parser.add_argument("--playground", type=Path, help="the folder of one that is built already")
     given = parser.parse_args()
     notebooks = cards(sorted(ROOT.glob("notebooks/[0-9]*.ipynb")))
-    missing = playground.why_not()
+    missing = None if given.playground else playground.why_not()
     lay_out(given.source, notebooks, given.repository, playground=missing is None)
     shutil.rmtree(given.out, ignore_errors=True)
     doctrees = given.source.with_name(given.source.name + "-doctrees")
@@ -273,6 +274,8 @@ def main():
     add_student(given.out, notebooks)
     if missing:
         print(f"The site has no playground. {missing}")
+    elif given.playground:
+        shutil.copytree(given.playground, given.out / PurePosixPath(PLAYGROUND).parent)
     else:
         playground.build(given.out / PurePosixPath(PLAYGROUND).parent)
     sys.exit(failed or print(f"Open {(given.out / 'index.html').resolve()}"))

@@ -29,7 +29,7 @@ MILLISECONDS = 60_000  # of the page's own clock, which runs ahead while nothing
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--page", type=Path, default=ROOT / "build/site/playground", help="the folder of the built page")
+    parser.add_argument("--page", type=Path, default=ROOT / "build/playground", help="the folder of the built page")
     page = parser.parse_args().page / "index.html"
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium or not page.is_file():
@@ -39,7 +39,11 @@ def main():
         for name, hash_ in SHOWN.items():
             file = Path(folder) / f"{name}.png"
             options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,900"]
-            options += [f"--virtual-time-budget={MILLISECONDS}", f"--screenshot={file}", f"--user-data-dir={folder}/data"]
+            options += [
+                f"--virtual-time-budget={MILLISECONDS}",
+                f"--screenshot={file}",
+                f"--user-data-dir={folder}/data",
+            ]
             subprocess.run([chromium, *options, f"{page.as_uri()}#{hash_}"], check=True, capture_output=True)
             (PICTURES / f"{name}.png").write_bytes(smaller(file.read_bytes()))
 

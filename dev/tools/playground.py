@@ -1,4 +1,4 @@
-"""Build the playground, the page on which storybook runs in the browser: python dev/tools/playground.py [--out folder]
+"""Build the playground, where storybook runs in the browser: python dev/tools/playground.py [--out build/playground]
 
 The page is written in TypeScript, in docs/playground, and bundled with esbuild, so Node is needed. From here it gets
 storybook as an ONNX graph, whose weights lie beside it, and what the notebooks found out about it. Weights and runtime
@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import interp_helpers as ih
 from interp_helpers import attention
 from interp_helpers.hub import STORYBOOK
+from interp_helpers.models import prepare
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "docs/playground"
@@ -198,7 +199,7 @@ def pack(folder, name, content):
 def mean_writes(bridge, batches):
     """Mean of what each layer's attention and MLP write, over all tokens: {"attn": (layer, d_model), "mlp": …}."""
     writes = {"attn": [], "mlp": []}
-    for batch in batches:
+    for batch in (prepare(bridge, texts) for texts in batches):
         with torch.no_grad():
             _, cache = bridge.run_with_cache(batch.tokens, attention_mask=batch.mask.long())
         for kind, rows in writes.items():
@@ -274,8 +275,11 @@ def why_not():
     return None
 
 
-def build(out):
-    """Write the page into the folder `out`. Call it where `why_not` returns None."""
+def build(out, alone=False):
+    """Write the page into the folder `out`. Call it where `why_not` returns None.
+
+    alone: whether it lies there without the course's other pages, to which it then has no links.
+    """
     out.mkdir(parents=True, exist_ok=True)
     model, tokenizer = ih.load_model("storybook", device="cpu")
     graphs = exported(model)
@@ -293,8 +297,10 @@ def build(out):
         pack(out, name, without_weights(graph, layout))
     pack(out, "course", json.dumps(course(tokenizer, twin_plan(weights), layout), ensure_ascii=False).encode())
     (out / "pictures").mkdir(exist_ok=True)
-    for path in [SOURCE / "index.html", SOURCE / "style.css", *SOURCE.glob("pictures/*")]:
+    for path in [SOURCE / "style.css", *SOURCE.glob("pictures/*")]:
         shutil.copy(path, out / path.relative_to(SOURCE))
+    page = (SOURCE / "index.html").read_text(encoding="utf-8")
+    (out / "index.html").write_text(page.replace("<html", "<html data-alone") if alone else page, encoding="utf-8")
     (out / "licences.txt").write_text(licences(), encoding="utf-8")
     command = [shutil.which("npm"), "run", "--silent", "build", "--", f"--outfile={out.resolve() / 'app.js'}"]
     subprocess.run(command, cwd=SOURCE, check=True)
@@ -302,11 +308,11 @@ def build(out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "build/site/playground")
+    parser.add_argument("--out", type=Path, default=ROOT / "build/playground")
     out = parser.parse_args().out
     if reason := why_not():
         sys.exit(f"The playground cannot be built. {reason}")
-    build(out)
+    build(out, alone=True)
     print(f"Open {(out / 'index.html').resolve()}")
 
 

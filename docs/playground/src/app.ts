@@ -2,7 +2,7 @@
 
 import type { Models, Run, Changes } from "./model";
 import { losses } from "./measures";
-import { initial, parsed, written, type State } from "./state";
+import { initial, written, type State } from "./state";
 import type { Vocabulary } from "./text";
 
 export interface Token {
@@ -50,8 +50,7 @@ export class App {
 
   constructor(readonly models: Models, readonly vocabulary: Vocabulary) {
     this.start = initial(models.course.pair);
-    this.state = parsed(location.hash, this.start);
-    window.addEventListener("hashchange", () => this.replace(parsed(location.hash, this.start)));
+    this.state = this.start;
   }
 
   /** Called with every new scene; null when there is no token. */

@@ -2,7 +2,6 @@
 
 import type { App, Scene } from "./app";
 import { averages } from "./tokens";
-import { partName } from "./changes";
 import { h, percent, reachable, signed, tableBehind, walkable } from "./dom";
 import { largest, logitsAt, softmax } from "./measures";
 
@@ -53,7 +52,8 @@ function toggle(app: App, part: string): HTMLButtonElement {
     app.set({ off: off.includes(part) ? off.filter((each) => each !== part) : [...off, part] });
   };
   const label = part.startsWith("attn") ? "attn" : part.startsWith("mlp") ? "MLP" : part.slice(2);
-  return h("button", { type: "button", "data-walk": true, "aria-label": `Switch off: ${partName(part)}`, click: flip }, label);
+  const name = `${label} of layer ${/\d/.exec(part)} off`;
+  return h("button", { type: "button", "data-walk": true, "data-part": part, "aria-label": name, click: flip }, label);
 }
 
 /** What stands in the place of a part that is off. */
@@ -81,15 +81,16 @@ function sets(app: App): HTMLElement {
     const scores = app.models.findings(app.state.model).scores.induction;
     return named((layer, head) => scores[layer][head] > INDUCTION);
   };
+  let tested: string[] = []; // whose control was drawn last, and what was drawn
+  let drawn: string[] = [];
   const others = () => {
     const off = app.state.off.filter((part) => part.startsWith("L"));
-    const count = new Map<string, number>();
-    for (const part of off) count.set(part[1], (count.get(part[1]) ?? 0) + 1);
-    return [...count].flatMap(([layer, size]) => {
-      const rest = named((each) => String(each) === layer).filter((part) => !off.includes(part));
-      const order = rest.map((part) => ({ part, at: Math.random() })).sort((a, b) => a.at - b.at);
-      return order.slice(0, size).map(({ part }) => part);
-    });
+    if (off.join() !== drawn.join()) tested = off;
+    drawn = Array.from({ length: app.models.layers }, (_, layer) => {
+      const wanted = tested.filter((part) => part.startsWith(`L${layer}`)).length;
+      return shuffled(named((each) => each === layer).filter((part) => !tested.includes(part))).slice(0, wanted);
+    }).flat();
+    return drawn;
   };
   const control = h("button", { type: "button", click: () => app.set({ off: others() }) }, "Control: as many other heads of the same layers");
   const find = h("button", { type: "button", click: () => app.set({ off: induction() }) }, "All induction heads");
@@ -98,6 +99,10 @@ function sets(app: App): HTMLElement {
     find.disabled = model === "twin"; // it has none
   });
   return h("div", { class: "controls" }, find, control);
+}
+
+function shuffled(items: string[]): string[] {
+  return items.map((item) => ({ item, at: Math.random() })).sort((a, b) => a.at - b.at).map(({ item }) => item);
 }
 
 /** How the likeliest next token has changed, in a sentence. */

@@ -2,7 +2,7 @@
 
 import type { App, Scene } from "./app";
 import type { ModelName } from "./course";
-import { h, percent, tableBehind } from "./dom";
+import { courseLink, h, percent, tableBehind } from "./dom";
 import { Grid, type Place, depthName } from "./grid";
 import type { Guess, Models, Run } from "./model";
 
@@ -14,6 +14,7 @@ interface Reading {
 
 export function depth(root: HTMLElement, app: App): (scene: Scene) => void {
   const { layers } = app.models;
+  const depths = [...Array(layers + 1).keys()];
   root.append(...explanation());
   const grid = new Grid(root, "The logit lens by depth and position", layers, ({ position }) =>
     app.set({ token: position === app.scene!.tokens.length - 1 ? null : position }),
@@ -33,10 +34,9 @@ export function depth(root: HTMLElement, app: App): (scene: Scene) => void {
       inView: scene.position, outlined: true, ...shown,
     }); // prettier-ignore
     table(() => ({
-      head: ["token", "text", ...Array.from({ length: layers + 1 }, (_, depth) => depthName(depth, layers))],
+      head: ["token", "text", ...depths.map((depth) => depthName(depth, layers))],
       rows: tokens.map(({ label }, position) => [
-        position, label,
-        ...Array.from({ length: layers + 1 }, (_, depth) => shown.said(now[depth * tokens.length + position])),
+        position, label, ...depths.map((depth) => shown.said(now[depth * tokens.length + position])),
       ]),
     })); // prettier-ignore
   };
@@ -44,11 +44,11 @@ export function depth(root: HTMLElement, app: App): (scene: Scene) => void {
 
 function explanation(): HTMLElement[] {
   return [
-    h("p", {}, "Every layer adds something to the residual stream. The logit lens reads this stream at each depth as if it were " +
-      "the last one. A cell shows the token that the model would put first if it stopped there, and the top row is what the " +
-      "model really says. Point at a cell to see its first five, and click it to look at its token."),
-    h("p", {}, "The early layers are not made to be read like that, and a word that the lens finds there need not be one that " +
-      "the model makes use of: see ", h("a", { href: "../notebooks/03_residual_stream.html" }, "notebook 03"), "."),
+    h("p", {}, "Every layer adds something to the residual stream. The logit lens reads this stream at each depth as " +
+      "if it were the last one. A cell shows the token that the model would put first if it stopped there, and the " +
+      "top row is what the model really says. Point at a cell to see its first five, and click it to look at its token."),
+    h("p", {}, "The early layers are not made to be read like that, and a word that the lens finds there need not be " +
+      "one that the model makes use of: see ", courseLink("notebooks/03_residual_stream.html", "notebook 03"), "."),
     h("p", { class: "key" },
       h("span", {}, "probability:"), h("span", { class: "ramp blue" }), h("span", {}, "0 to 100 %."),
       h("span", {}, "Bold: as in the top row."), h("span", {}, "Orange corner: another token without the changes.")),

@@ -81,6 +81,11 @@ export function tableBehind(root: HTMLElement, caption: string): (make: () => Ta
   };
 }
 
+/** A link to a page of the course; words alone where the playground lies without it. */
+export function courseLink(path: string, words: string): HTMLElement {
+  return "alone" in document.documentElement.dataset ? h("span", {}, words) : h("a", { href: `../${path}` }, words);
+}
+
 /** A probability as people read it: 43 %, 0.4 %, < 0.1 %. */
 export function percent(p: number): string {
   if (p < 0.001) return "< 0.1 %";

@@ -71,8 +71,7 @@ export function headMap(root: HTMLElement, app: App): (state: State) => void {
       const off = silencedBy(state, head) !== null;
       const said = `${headName(head)}, ${inWords(kind)}${off ? ", off" : ""}`;
       const button = buttons[i];
-      Object.assign(button.dataset, { kind, off });
-      button.textContent = sign(kind);
+      Object.assign(button.dataset, { kind, off, sign: sign(kind) });
       button.title = said;
       button.setAttribute("aria-label", said);
       button.setAttribute("aria-pressed", String(headName(head) === chosen));

@@ -5,7 +5,7 @@ import { breaking } from "./break";
 import { changes } from "./changes";
 import type { Course } from "./course";
 import { depth } from "./depth";
-import { h } from "./dom";
+import { courseLink, h } from "./dom";
 import { unpack } from "./files";
 import { heads } from "./heads";
 import { Models } from "./model";
@@ -140,7 +140,8 @@ async function start(): Promise<App> {
   const course: Course = JSON.parse(new TextDecoder().decode(await unpack("course")));
   const models = await Models.load(course);
   const app = new App(models, new Vocabulary(course));
-  app.state = arrival(app);
+  app.state = arrival(app, location.hash);
+  window.addEventListener("hashchange", () => app.replace(arrival(app, location.hash)));
   const drawReading = reading(place("reading"), app);
   const drawTokens = tokens(place("tokens"), app);
   const drawNext = next(place("next"), app);
@@ -160,6 +161,7 @@ async function start(): Promise<App> {
   return app;
 }
 
+place("course").append(courseLink("index.html", "← The course"));
 theme();
 linkButton();
 const ready = start();

@@ -1,7 +1,7 @@
-/** Activation patching: take the residual stream from a second text, at single places or at each in turn (notebook 06). */
+/** Activation patching: the residual stream of a second text, at chosen places or at each in turn (notebook 06). */
 
 import { type App, type Scene, isChanged } from "./app";
-import { h, percent, signed, tableBehind } from "./dom";
+import { courseLink, h, percent, signed, tableBehind } from "./dom";
 import { type Drawing, Grid, type Head, type Place, depthName } from "./grid";
 import { logitsAt, softmax } from "./measures";
 import type { Run } from "./model";
@@ -10,18 +10,19 @@ import { type Pair, Sweep, difference, isIdle, isMeasurable, pairOf, shareOfWay 
 
 export function patch(root: HTMLElement, app: App): (scene: Scene) => void {
   const { layers } = app.models;
-  const input = h("textarea", { id: "other", rows: 2, spellcheck: "false", input: () => app.set({ other: input.value }) });
+  const depths = [...Array(layers + 1).keys()];
+  const input = h("textarea", {
+    id: "other", rows: 2, spellcheck: "false", input: () => app.set({ other: input.value }),
+  }); // prettier-ignore
   const note = h("p", { class: "note texts", role: "status" });
   const answers = h("p", { class: "answers" });
   const way = h("div", { class: "way", role: "status" });
   root.append(...explanation(), h("label", { for: "other" }, "Second text"), input, note, answers, way);
   const mapping = new Mapping(root, app);
-  const grid = new Grid(root, "Cells to patch, by depth and position", layers, (place) => app.set({ cells: toggled(app.state, place) }));
-  root.append(
-    h("p", { class: "key" }, "share of the way: ", h("span", { class: "ramp both" }), "−100 to 100 %"),
-    h("p", { class: "note" }, "No run is needed where patching cannot change anything, and the share is exactly 0: before the first " +
-      "token that differs, before layer 0 where both tokens are the same, and after the last layer everywhere but at the last token."),
-  ); // prettier-ignore
+  const grid = new Grid(root, "Cells to patch, by depth and position", layers, (place) =>
+    app.set({ cells: toggled(app.state, place) }),
+  );
+  root.append(...key());
   const table = tableBehind(root, "shares of the way");
   app.onState(({ other }) => {
     if (input.value !== other) input.value = other;
@@ -29,16 +30,16 @@ export function patch(root: HTMLElement, app: App): (scene: Scene) => void {
 
   return (scene) => {
     const pair = pairOf(scene);
-    note.textContent = pair ? relation(scene, pair, app) : "Type a second text, from which the residual stream is taken.";
+    note.textContent = pair ? relation(scene, pair, app) : "Type a second text to take the residual stream from.";
     answers.replaceChildren(...(pair ? answersOf(scene, pair, app) : []));
     way.replaceChildren(...(pair ? wayOf(scene, pair, app) : []));
     const shares = mapping.draw(scene, pair, (place) => grid.paint(place));
     grid.draw(drawing(scene, pair, shares, layers));
     table(() => ({
-      head: ["token", "text", "second text", ...Array.from({ length: layers + 1 }, (_, depth) => depthName(depth, layers))],
+      head: ["token", "text", "second text", ...depths.map((depth) => depthName(depth, layers))],
       rows: scene.tokens.map(({ label }, position) => [
         position, label, scene.other?.tokens[position]?.label ?? "",
-        ...Array.from({ length: layers + 1 }, (_, depth) => decimal(shares({ depth, position }))),
+        ...depths.map((depth) => decimal(shares({ depth, position }))),
       ]),
     })); // prettier-ignore
   };
@@ -46,10 +47,20 @@ export function patch(root: HTMLElement, app: App): (scene: Scene) => void {
 
 function explanation(): HTMLElement[] {
   return [
-    h("p", {}, "Which part of the model's inner state brings the answer? Write a second text that is answered differently, and click " +
-      "a cell. The model then reads your text, but at this depth and position its residual stream is replaced by that of the " +
-      "second text. If the answer moves, what makes the difference stood there: see ",
-      h("a", { href: "../notebooks/06_causal_tests.html" }, "notebook 06"), "."),
+    h("p", {}, "Which part of the model's inner state brings the answer? Write a second text that is answered " +
+      "differently, and click a cell. The model then reads your text, but at this depth and position its residual " +
+      "stream is replaced by that of the second text. If the answer moves, what makes the difference stood there: see ",
+      courseLink("notebooks/06_causal_tests.html", "notebook 06"), "."),
+  ]; // prettier-ignore
+}
+
+/** What the colours mean, and which cells are 0 for certain. */
+function key(): HTMLElement[] {
+  return [
+    h("p", { class: "key" }, "share of the way: ", h("span", { class: "ramp both" }), "−100 to 100 %"),
+    h("p", { class: "note" }, "No run is needed where patching cannot change anything, and the share is exactly 0: " +
+      "before the first token that differs, before layer 0 where both tokens are the same, and after the last layer " +
+      "everywhere but at the last token."),
   ]; // prettier-ignore
 }
 
@@ -62,13 +73,18 @@ function toggled({ cells }: State, { depth, position }: Place): string[] {
 /** In what the texts differ, as far as it matters for patching. */
 function relation({ state, tokens, other }: Scene, { ids, others, parting, shared }: Pair, app: App): string {
   const { context } = app.models;
-  const cut = app.tokens(state.other).length > context ? `The last ${context} tokens of the second text are used. ` : "";
-  if (parting === ids.length && parting === others.length) return `${cut}Both texts are the same, so patching changes nothing.`;
+  const isCut = app.tokens(state.other).length > context;
+  const cut = isCut ? `The last ${context} tokens of the second text are used. ` : "";
+  if (parting === ids.length && parting === others.length)
+    return `${cut}Both texts are the same, so patching changes nothing.`;
   const name = (list: { label: string }[]) => (list[parting] ? `“${list[parting].label}”` : "the end");
-  const part = `${cut}The texts part at position ${parting}: ${name(tokens)} here, ${name(other!.tokens)} in the second text.`;
-  if (ids.length === others.length) return part;
-  return `${part} They have ${ids.length} and ${others.length} tokens: only the first ${shared} can be patched, and some get the ` +
-    "stream of another word."; // prettier-ignore
+  const names = `${name(tokens)} here, ${name(other!.tokens)} in the second text`;
+  const lengths =
+    ids.length === others.length
+      ? ""
+      : ` They have ${ids.length} and ${others.length} tokens: only the first ${shared} can be patched, ` +
+        "and some get the stream of another word.";
+  return `${cut}The texts part at position ${parting}: ${names}.${lengths}`;
 }
 
 function answersOf({ intact }: Scene, { source, answer, rival }: Pair, { vocabulary }: App): (Node | string)[] {
@@ -83,17 +99,20 @@ function answersOf({ intact }: Scene, { source, answer, rival }: Pair, { vocabul
 function wayOf({ state, run }: Scene, pair: Pair, { vocabulary }: App): (Node | string)[] {
   const [answer, rival] = [pair.answer, pair.rival].map((id) => `“${vocabulary.label(id)}”`);
   if (!isMeasurable(pair))
-    return [h("p", {}, `Both texts have the same answer, ${answer}, so there is no difference to measure. ` +
-      "Choose two texts with different next words.")]; // prettier-ignore
+    return [
+      h("p", {}, `Both texts have the same answer, ${answer}, so there is no difference to measure. `,
+        "Choose two texts with different next words."),
+    ]; // prettier-ignore
   const share = shareOfWay(run, pair);
   const at = Math.max(0, Math.min(1, (share + 0.5) / 2)); // the line goes from -50 % to 150 %
   const onlyCells = !state.off.length && !state.steer;
-  const changed = isChanged(state) ? `${onlyCells ? "Patched" : "With all changes"}: ${signed(difference(run, pair))}, ` : "Nothing is patched yet: ";
+  const what = onlyCells ? "Patched" : "With all changes";
+  const changed = isChanged(state) ? `${what}: ${signed(difference(run, pair))}, ` : "Nothing is patched yet: ";
   return [
     h("div", { class: "track", "aria-hidden": "true", style: `--at: ${at}` },
       h("span", {}, "your text"), h("span", {}, "second text"), h("i")),
-    h("p", {}, `Logit of ${answer} less that of ${rival}: ${signed(pair.start)} after your text, ${signed(pair.end)} after the second. `,
-      h("strong", {}, `${changed}${whole(share)} of the way.`)),
+    h("p", {}, `Logit of ${answer} less that of ${rival}: ${signed(pair.start)} after your text, `,
+      `${signed(pair.end)} after the second. `, h("strong", {}, `${changed}${whole(share)} of the way.`)),
   ]; // prettier-ignore
 }
 
@@ -111,7 +130,8 @@ class Mapping {
 
   constructor(root: HTMLElement, private app: App) {
     this.sweep = new Sweep(app.models);
-    root.append(h("div", { class: "mapping" }, this.button, h("p", { class: "note" }, this.bar, this.count, this.status)));
+    const progress = h("p", { class: "note" }, this.bar, this.count, this.status);
+    root.append(h("div", { class: "mapping" }, this.button, progress));
     app.onState((state) => {
       if (this.going && this.going !== about(state)) this.stop();
     });
@@ -174,7 +194,9 @@ function about({ view, map, text, other, model }: State): string {
   return JSON.stringify([view, map, text, other, model]);
 }
 
-function drawing({ state, tokens, other, position }: Scene, pair: Pair | null, shares: Shares, layers: number): Drawing {
+/** The grid of a scene: what its cells hold, and what its box says. */
+function drawing(scene: Scene, pair: Pair | null, shares: Shares, layers: number): Drawing {
+  const { state, tokens, other, position } = scene;
   const second = (at: number) => other?.tokens[at]?.label ?? "";
   const differs = (at: number) => !pair || pair.ids[at] !== pair.others[at];
   const heads: Head[] = tokens.map(({ label }, at) => {
@@ -189,7 +211,7 @@ function drawing({ state, tokens, other, position }: Scene, pair: Pair | null, s
     const share = shares(place);
     const known = share !== null;
     return {
-      text: known ? whole(share) : pressed(place) ? "✓" : "",
+      text: `${pressed(place) ? "✓ " : ""}${known ? whole(share) : ""}`.trim(),
       name: known ? whole(share) : "not measured",
       share: share ?? 0,
       pressed: pressed(place),
@@ -202,7 +224,8 @@ function drawing({ state, tokens, other, position }: Scene, pair: Pair | null, s
     const where = h("p", {}, `${depthName(place.depth, layers)}, at “${label}” (position ${place.position})`);
     if (closed(place)) return [where, h("p", {}, "The second text has no token here.")];
     const share = shares(place);
-    const taken = `From the second text's “${second(place.position)}”. ${pressed(place) ? "It is patched: click to undo." : "Click to patch it."}`;
+    const click = pressed(place) ? "It is patched: click to undo." : "Click to patch it.";
+    const taken = `From the second text's “${second(place.position)}”. ${click}`;
     const idle = isIdle(place, pair!, layers) ? " No run was needed." : "";
     const effect = share === null ? "" : `Patched alone: ${decimal(share)} of the way.${idle}`;
     return [where, h("p", {}, taken), h("p", {}, effect)];
@@ -212,12 +235,13 @@ function drawing({ state, tokens, other, position }: Scene, pair: Pair | null, s
   return { heads, inView, outlined: false, cell, describe };
 }
 
-/** A share as a whole percentage, and with three decimals as in tables. */
+/** A share as a whole percentage. */
 function whole(share: number): string {
   const percentage = Math.round(100 * share);
   return `${percentage < 0 ? "−" : ""}${Math.abs(percentage)} %`;
 }
 
+/** A share with three decimals; nothing where it is not known. */
 function decimal(share: number | null): string {
   return share === null ? "" : signed(share, 3).replace("+", "");
 }

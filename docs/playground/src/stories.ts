@@ -1,7 +1,7 @@
 /** The guided stories: cards to choose from, and the one that is being told. */
 
 import type { App } from "./app";
-import { h } from "./dom";
+import { courseLink, h } from "./dom";
 import { parsed, type State } from "./state";
 import list from "./stories.json";
 
@@ -27,15 +27,14 @@ export function opening(app: App, story: Story, step: number): State {
   return { ...parsed(story.steps[step - 1].state, app.start), story: story.id, step };
 }
 
-/** A state as the address gives it. A link to a story alone begins with the state of that step. */
-export function arrival(app: App): State {
-  const story = stories.find(({ id }) => id === app.state.story);
-  if (!story) return { ...app.state, story: null };
-  const step = Math.min(app.state.step, story.steps.length);
-  const given = [...new URLSearchParams(location.hash.slice(1)).keys()];
-  return given.every((key) => key === "story" || key === "step")
-    ? opening(app, story, step)
-    : { ...app.state, step };
+/** The state of an address. A link to a story alone stands for the state in which that step begins. */
+export function arrival(app: App, hash: string): State {
+  const state = parsed(hash, app.start);
+  const story = stories.find(({ id }) => id === state.story);
+  if (!story) return { ...state, story: null };
+  const step = Math.min(state.step, story.steps.length);
+  const given = [...new URLSearchParams(hash.slice(1)).keys()];
+  return given.every((key) => key === "story" || key === "step") ? opening(app, story, step) : { ...state, step };
 }
 
 /** Text with `code` between backticks, as nodes. */
@@ -77,7 +76,7 @@ export function storyteller(root: HTMLElement, app: App) {
       h("div", { class: "steps" },
         h("button", { type: "button", disabled: step === 1, click: () => go(step - 1) }, "← Back"),
         last
-          ? h("a", { href: `../notebooks/${story.notebook}.html` }, "Go on in the notebook →")
+          ? courseLink(`notebooks/${story.notebook}.html`, `Go on in notebook ${story.notebook.slice(0, 2)} →`)
           : h("button", { type: "button", class: "main", click: () => go(step + 1) }, "Next →"),
         h("button", { type: "button", click: () => go(step) }, "Start this step again"),
         h("button", { type: "button", click: () => app.set({ story: null, step: 1 }) }, "Leave the story")),

@@ -60,6 +60,11 @@ export function isIdle({ depth, position }: Place, { ids, others, parting }: Pai
   return position < parting || (depth === 0 && ids[position] === others[position]);
 }
 
+/** The place of a number in `Sweep.shares`. */
+function placeOf(i: number, { shared }: Pair): Place {
+  return { depth: Math.floor(i / shared), position: i % shared };
+}
+
 /** Sweeps through the places of pairs, one at a time, and remembers what it has found. */
 export class Sweep {
   private found = new Map<string, Float32Array>();
@@ -80,8 +85,8 @@ export class Sweep {
   /** Zeros where no run is needed, NaN everywhere else. */
   private beginning(pair: Pair): Float32Array {
     const { layers } = this.models;
-    const place = (i: number) => ({ depth: Math.floor(i / pair.shared), position: i % pair.shared });
-    return Float32Array.from({ length: (layers + 1) * pair.shared }, (_, i) => (isIdle(place(i), pair, layers) ? 0 : NaN));
+    const share = (_: unknown, i: number) => (isIdle(placeOf(i, pair), pair, layers) ? 0 : NaN);
+    return Float32Array.from({ length: (layers + 1) * pair.shared }, share);
   }
 
   stop() {
@@ -94,7 +99,7 @@ export class Sweep {
     const shares = this.shares(pair);
     for (let i = 0; i < shares.length; i++) {
       if (!Number.isNaN(shares[i])) continue;
-      const place = { depth: Math.floor(i / pair.shared), position: i % pair.shared };
+      const place = placeOf(i, pair);
       const run = await this.models.run(pair.model, pair.ids, {
         off: [], by: "mean", cells: [place], source: pair.source, steer: null, dose: 0,
       }); // prettier-ignore
