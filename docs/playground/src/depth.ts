@@ -46,7 +46,7 @@ function explanation(): HTMLElement[] {
   return [
     h("p", {}, "Every layer adds something to the residual stream. The logit lens reads this stream at each depth as " +
       "if it were the last one. A cell shows the token that the model would put first if it stopped there, and the " +
-      "top row is what the model really says. Point at a cell to see its first five, and click it to look at its token."),
+      "top row is what the model really says. Point at a cell to see its first five; click it to look at its token."),
     h("p", {}, "The early layers are not made to be read like that, and a word that the lens finds there need not be " +
       "one that the model makes use of: see ", courseLink("notebooks/03_residual_stream.html", "notebook 03"), "."),
     h("p", { class: "key" },
