@@ -36,11 +36,14 @@ export function depthName(depth: number, layers: number): string {
   return depth < layers ? `before layer ${depth}` : `after layer ${layers - 1}`;
 }
 
+const MANY = 40; // columns, of which a screen does not show all
+
 export class Grid {
   private buttons: HTMLButtonElement[][]; // (depth, position)
   private heads: HTMLTableCellElement[] = [];
   private headRow = h("tr", {}, h("td"));
   private rows: HTMLTableRowElement[]; // by depth
+  private table: HTMLTableElement;
   private scroller: HTMLElement;
   private box = h("div", { class: "box" });
   private drawing: Drawing | null = null;
@@ -52,8 +55,8 @@ export class Grid {
     this.buttons = depths.map(() => []);
     this.rows = depths.map((depth) => h("tr", {}, h("th", { scope: "row" }, depthName(depth, layers))));
     const body = h("tbody", {}, ...this.rows.toReversed());
-    const table = h("table", { "aria-label": caption }, h("thead", {}, this.headRow), body);
-    this.scroller = h("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": caption }, table);
+    this.table = h("table", { "aria-label": caption }, h("thead", {}, this.headRow), body);
+    this.scroller = h("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": caption }, this.table);
     root.append(h("div", { class: "grid" }, this.scroller, this.box));
     walkable(body, () => this.heads.length);
     body.addEventListener("click", (event) => {
@@ -98,6 +101,7 @@ export class Grid {
         this.buttons[depth].push(button);
       });
     }
+    this.table.classList.toggle("many", positions > MANY);
     reachable(this.scroller, positions - 1); // the last of the top row
   }
 
