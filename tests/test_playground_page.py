@@ -1,9 +1,10 @@
 """The playground as its readers use it: by pointer and keyboard, on a phone, in the dark, story by story."""
 
 import json
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import pytest
+import torch
 from browser import CHROMIUM, axe_core, browser
 
 import interp_helpers as ih
@@ -82,6 +83,51 @@ def test_greedy_text_is_that_of_the_library(page, storybook):
     ids = ih.encode(tokenizer, "Once upon a time")
     written = model.generate(ids, max_new_tokens=8, do_sample=False)
     assert page.run("document.getElementById('text').value") == tokenizer.decode(written[0])
+
+
+def rows_of(page, panel):
+    """The cells of the first table behind a panel's drawings, opened: a list of rows of text."""
+    page.run(f"document.querySelector('#panel-{panel} details').open = true")
+    page.run("new Promise((resume) => setTimeout(resume, 100))")
+    cells = "[...row.cells].map((cell) => cell.textContent)"
+    return page.run(f"[...document.querySelectorAll('#panel-{panel} details tbody tr')].map((row) => {cells})")
+
+
+@torch.no_grad()
+def test_the_map_of_patches_is_that_of_sweep_stream(page, storybook):
+    bridge, tokenizer = ih.load_bridge("storybook", device="cpu")
+    clean, corrupted, *answers = ih.pair_for("storybook", tokenizer)
+    ids, others = ih.encode_pair(tokenizer, clean, corrupted)
+    answer, rival = (ih.encode(tokenizer, each)[0, 0].item() for each in answers)
+
+    def metric(bridge, ids=ids):
+        return interventions.logit_difference(bridge, ids, answer, rival)
+
+    start, end = metric(bridge), metric(bridge, others)
+    expected = interventions.sweep_stream(bridge, metric, interventions.residual_streams(bridge, others)[:-1])
+    expected = (expected.reshape(6, -1) - start) / (end - start)
+    shown(page, urlencode({"view": "patch", "map": 1, "text": clean, "other": corrupted}))
+    assert page.wait("document.querySelector('.mapping').textContent.includes('All 91 cells')")
+    made = [[float(number.replace("−", "-")) for number in row[3:]] for row in rows_of(page, "patch")]
+    assert torch.tensor(made).T[:6].sub(expected).abs().max() < 1e-3
+    assert expected.max() > 0.9
+
+
+@torch.no_grad()
+def test_the_lens_of_the_page_is_that_of_notebook_03(page, storybook):
+    model, tokenizer = storybook
+    text = "Once there was a king who had three"
+    ids = ih.encode(tokenizer, text)
+    streams = torch.cat(model(ids, output_hidden_states=True).hidden_states[:-1])
+    first = model.lm_head(model.transformer.ln_f(streams)).softmax(-1).max(-1)
+    shown(page, urlencode({"view": "depth", "text": text}))
+    assert page.wait("document.querySelector('#panel-depth td button')?.textContent")
+    rows = rows_of(page, "depth")
+    for position, row in enumerate(rows):
+        for depth, cell in enumerate(row[2:-1]):  # the last depth is tested as what comes next
+            label, share = cell.removesuffix(" %").rsplit(" ", 1)
+            assert label.strip(" <") == ih.token_labels(tokenizer, [first.indices[depth, position]])[0].strip(" <")
+            assert abs(float(share) / 100 - first.values[depth, position]) < 0.006
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -29,7 +29,7 @@ except ModuleNotFoundError:  # Python 3.10
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "docs/*.rst", "notebooks/[0-9]*.ipynb"]
 PAGES += ["interp_helpers/data/storybook/README.md"]
-PICTURES = ["docs/*.png", "docs/*.svg"]
+PICTURES = ["docs/*.png", "docs/*.svg", "docs/playground/pictures/*.png"]
 COVERS = "covers"  # the pictures of the cards, in the site
 CONTENTS = ["README.md", "notebooks/README.md"]  # whose place the first page takes
 NOT_SHOWN = (
