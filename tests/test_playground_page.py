@@ -89,7 +89,7 @@ def rows_of(page, panel):
     """The cells of the first table behind a panel's drawings, opened: a list of rows of text."""
     page.run(f"document.querySelector('#panel-{panel} details').open = true")
     page.run("new Promise((resume) => setTimeout(resume, 100))")
-    cells = "[...row.cells].map((cell) => cell.textContent)"
+    cells = "[...row.cells].map((cell) => cell.textContent.replaceAll('\\u00a0', ' '))"
     return page.run(f"[...document.querySelectorAll('#panel-{panel} details tbody tr')].map((row) => {cells})")
 
 
@@ -248,9 +248,41 @@ def test_every_story_can_be_walked_through(page):
         assert text_of(page, "#story h2") == story["steps"][0]["title"]
 
 
+def test_a_map_that_is_stopped_and_goes_on_is_finished(page):
+    shown(page, urlencode({"view": "patch", "text": "One " * 20, "other": "Two " * 20}))
+    for _ in range(3):  # within the time of one run
+        page.run("document.querySelector('.mapping button').click()")
+    assert page.wait("document.querySelector('.mapping').textContent.includes('cells are patched')")
+    assert page.run("document.querySelector('.mapping button').textContent") == "Hide the map"
+
+
+def test_what_is_pressed_away_leaves_the_focus_somewhere(page):
+    shown(page, "off=L4H3,L4H4&story=induction&step=1")
+    for selector in ("#changes li button", "#changes li button", "#story .steps button:last-child"):
+        page.run(f"document.querySelector('{selector}').focus()")
+        choose(page, selector)
+        assert page.run("document.activeElement !== document.body"), selector
+
+
+def test_a_control_takes_as_many_other_heads_of_the_same_layers(page):
+    shown(page, "view=break&off=L4H3,L4H4,L3H1,mlp0")
+    for _ in range(4):
+        choose(page, "#panel-break .controls button:last-child")
+        off = parse_qs(page.run("location.hash")[1:])["off"][0].split(",")
+        assert sorted(part[:2] for part in off) == ["L3", "L4", "L4", "ml"]
+        assert not {"L4H3", "L4H4", "L3H1"} & set(off)
+    shown(page, "view=break&off=L4H0,L4H1,L4H2,L4H3,L4H4")  # three others are not as many
+    assert page.run("document.querySelector('#panel-break .controls button:last-child').disabled")
+
+
 def test_an_empty_text_gets_a_hint_and_loses_nothing(page):
     shown(page, "off=L4H3")
     type_text(page, "")
+    for view in VIEWS:
+        choose(page, f"#tab-{view}")
+        page.run(f"""document.querySelectorAll('#panel-{view} :is(th, td, button)').forEach((each) =>
+            each.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}})))""")
+    assert page.after("Runtime.exceptionThrown") == []
     assert "Type a word" in text_of(page, "#reading")
     type_text(page, "a")
     assert "Type a word" not in text_of(page, "#reading")

@@ -377,6 +377,8 @@ def test_induction_the_head_reads_what_came_after_the_copy(page):
 
 def test_induction_other_heads_leave_the_name_first(page):
     assert all(page.bars(("induction", 5), off=control)[0] == "·Wood" for control in CONTROLS)
+    below = [page.chance(("induction", 5), "Wood", off=control) < 0.5 for control in CONTROLS]
+    assert below == ["L4H7" in control for control in CONTROLS]
 
 
 def test_induction_the_twin_has_none(page):

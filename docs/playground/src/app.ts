@@ -22,6 +22,8 @@ export interface Scene {
   other: { tokens: Token[]; run: Run } | null; // the second text, where it is needed
 }
 
+const ADDRESS = 250; // milliseconds after a change, at most, the address says it
+
 type Listener<T> = (given: T) => void;
 
 /** Whether anything is changed. Cells count only where there is a second text to take them from. */
@@ -47,6 +49,7 @@ export class App {
   private stateListeners: Listener<State>[] = [];
   private hoverListeners: Listener<number | null>[] = [];
   private idle: (() => void)[] = [];
+  private timer = 0; // of what is yet to be written into the address
 
   constructor(readonly models: Models, readonly vocabulary: Vocabulary) {
     this.start = initial(models.course.pair);
@@ -80,10 +83,18 @@ export class App {
   /** Take another state. It goes into the address, so that a link leads to it. */
   replace(state: State) {
     this.state = state;
-    const hash = written(state, this.start);
-    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+    this.timer ||= window.setTimeout(() => this.address(), ADDRESS);
     for (const listener of this.stateListeners) listener(state);
     void this.refresh();
+  }
+
+  /** Write the state into the address. Browsers refuse to do so many times a second. */
+  address(): string {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    const hash = written(this.state, this.start);
+    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+    return location.href;
   }
 
   /** Take the tokens that the model has written as they are: its text may have shorter ones. */

@@ -2,7 +2,7 @@
 
 import type { App, Scene } from "./app";
 import { averages } from "./tokens";
-import { h, percent, reachable, signed, tableBehind, walkable } from "./dom";
+import { h, percent, reachable, say, signed, tableBehind, walkable } from "./dom";
 import { largest, logitsAt, softmax } from "./measures";
 
 const INDUCTION = 0.25; // from which score on notebook 06 counts a head as an induction head
@@ -34,7 +34,7 @@ export function breaking(root: HTMLElement, app: App): (scene: Scene) => void {
   });
   return (scene) => {
     const { tokens, run, intact } = scene;
-    answer.textContent = run === intact ? "Nothing is changed yet." : answers(app, scene);
+    say(answer, run === intact ? "Nothing is changed yet." : answers(app, scene));
     loss.textContent = averages(scene);
     chart.replaceChildren(...tokens.slice(1).map(({ label, loss, before }) => rise(label, loss! - before!)));
     table(() => ({
@@ -90,12 +90,14 @@ function sets(app: App): HTMLElement {
       const wanted = tested.filter((part) => part.startsWith(`L${layer}`)).length;
       return shuffled(named((each) => each === layer).filter((part) => !tested.includes(part))).slice(0, wanted);
     }).flat();
-    return drawn;
+    return [...app.state.off.filter((part) => !part.startsWith("L")), ...drawn];
   };
   const control = h("button", { type: "button", click: () => app.set({ off: others() }) }, "Control: as many other heads of the same layers");
-  const find = h("button", { type: "button", click: () => app.set({ off: induction() }) }, "All induction heads");
+  const find = h("button", { type: "button", click: () => app.set({ off: induction() }) }, `Induction heads (score above ${INDUCTION})`);
   app.onState(({ off, model }) => {
-    control.disabled = !off.some((part) => part.startsWith("L"));
+    const most = Math.max(...Array.from({ length: app.models.layers }, (_, layer) =>
+      off.filter((part) => part.startsWith(`L${layer}`)).length)); // prettier-ignore
+    control.disabled = most === 0 || 2 * most > app.models.heads; // there are not as many others
     find.disabled = model === "twin"; // it has none
   });
   return h("div", { class: "controls" }, find, control);

@@ -17,7 +17,7 @@ export function depth(root: HTMLElement, app: App): (scene: Scene) => void {
   const depths = [...Array(layers + 1).keys()];
   root.append(...explanation());
   const grid = new Grid(root, "The logit lens by depth and position", layers, ({ position }) =>
-    app.set({ token: position === app.scene!.tokens.length - 1 ? null : position }),
+    app.set({ token: position }),
   );
   const table = tableBehind(root, "the logit lens");
   const read = reader(app.models);

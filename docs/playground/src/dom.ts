@@ -81,6 +81,11 @@ export function tableBehind(root: HTMLElement, caption: string): (make: () => Ta
   };
 }
 
+/** Write a text where it is another one: what is read out is not read out again. */
+export function say(element: HTMLElement, text: string) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** A link to a page of the course; words alone where the playground lies without it. */
 export function courseLink(path: string, words: string): HTMLElement {
   return "alone" in document.documentElement.dataset ? h("span", {}, words) : h("a", { href: `../${path}` }, words);
@@ -88,8 +93,8 @@ export function courseLink(path: string, words: string): HTMLElement {
 
 /** A probability as people read it: 43 %, 0.4 %, < 0.1 %. */
 export function percent(p: number): string {
-  if (p < 0.001) return "< 0.1 %";
-  return p < 0.0995 ? `${(100 * p).toFixed(1)} %` : `${Math.round(100 * p)} %`;
+  if (p < 0.001) return "<\u00a00.1\u00a0%"; // spaces at which no line breaks
+  return p < 0.0995 ? `${(100 * p).toFixed(1)}\u00a0%` : `${Math.round(100 * p)}\u00a0%`;
 }
 
 /** A number with a sign that can be told from a hyphen. */

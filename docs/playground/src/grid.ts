@@ -61,7 +61,7 @@ export class Grid {
     walkable(body, () => this.heads.length);
     body.addEventListener("click", (event) => {
       const place = this.placeOf(event);
-      if (place && !this.drawing?.cell(place).closed) pick(place);
+      if (place && this.drawing && !this.drawing.cell(place).closed) pick(place);
     });
     for (const kind of ["pointerover", "focusin"])
       body.addEventListener(kind, (event) => this.point(this.placeOf(event) ?? this.pointed));
@@ -136,9 +136,10 @@ export class Grid {
 
   /** Tell in the box about a cell. It is read out only when the reader has gone to one. */
   private point(place: Place | null) {
+    if (!this.drawing) return;
     this.pointed = place;
     this.box.ariaLive = place ? "polite" : "off";
-    this.box.replaceChildren(...this.drawing!.describe(place));
+    this.box.replaceChildren(...this.drawing.describe(place));
   }
 
   /** Scroll a column into view, unless the reader has scrolled since it was last asked for. */

@@ -88,11 +88,12 @@ function modelSwitch(app: App) {
 }
 
 /** Copy the address, which says all that is chosen. */
-function linkButton() {
+function linkButton(app: App) {
   const button = h("button", { type: "button", click: () => void copy() }, "Copy a link to this");
   const copy = async () => {
+    const address = app.address();
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(address);
       button.textContent = "Copied";
     } catch {
       button.textContent = "Copy it from the address bar"; // browsers forbid it on some pages
@@ -147,6 +148,7 @@ async function start(): Promise<App> {
   const drawNext = next(place("next"), app);
   const drawView = tabs(app);
   modelSwitch(app);
+  linkButton(app);
   storyteller(place("story"), app);
   changes(place("changes"), app);
   app.onScene((scene) => {
@@ -163,7 +165,6 @@ async function start(): Promise<App> {
 
 place("course").append(courseLink("index.html", "← The course"));
 theme();
-linkButton();
 const ready = start();
 ready.then(
   () => document.body.classList.remove("loading"),
@@ -209,5 +210,9 @@ ready.then(
     const app = await ready;
     return { ...parsed(hash, app.start), story: null, step: 1 };
   },
-  settled: async () => (await ready).settled(),
+  settled: async () => {
+    const app = await ready;
+    await app.settled();
+    return app.address();
+  },
 };

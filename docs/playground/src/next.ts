@@ -27,8 +27,9 @@ export function next(root: HTMLElement, app: App): (scene: Scene) => void {
           h("span", { class: "share" }, percent(now[id]))),
       ), // prettier-ignore
     );
-    const lead = run === intact ? "" : "Thick bars: with the changes. Thin bars: without them. ";
-    hint.textContent = lead + (state.token === null ? "Click a token to see what the model expected after it." : "");
+    list.classList.toggle("both", run !== intact);
+    const ask = state.token === null ? "Click a token to see what was expected after it." : "";
+    hint.textContent = run === intact ? ask : "Thick bars: with the changes. Thin bars: without.";
     table(() => ({
       head: ["token", "probability", ...(run === intact ? [] : ["without changes"])],
       rows: best.map((id) => [

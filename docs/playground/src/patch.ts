@@ -16,7 +16,7 @@ export function patch(root: HTMLElement, app: App): (scene: Scene) => void {
   }); // prettier-ignore
   const note = h("p", { class: "note texts", role: "status" });
   const answers = h("p", { class: "answers" });
-  const way = h("div", { class: "way", role: "status" });
+  const way = h("div", { class: "way" });
   root.append(...explanation(), h("label", { for: "other" }, "Second text"), input, note, answers, way);
   const mapping = new Mapping(root, app);
   const grid = new Grid(root, "Cells to patch, by depth and position", layers, (place) =>
@@ -122,7 +122,7 @@ type Shares = (place: Place) => number | null;
 /** The button that patches every cell in turn, and how far that is. */
 class Mapping {
   private sweep: Sweep;
-  private going = ""; // the `about` of the sweep that goes on
+  private going: { about: string } | null = null; // the sweep that goes on; another one of the same pair is another one
   private button = h("button", { type: "button", click: () => this.app.set({ map: !this.app.state.map }) });
   private bar = h("progress", { "aria-label": "Cells patched so far" });
   private count = h("span"); // changes too often to be read out
@@ -133,7 +133,7 @@ class Mapping {
     const progress = h("p", { class: "note" }, this.bar, this.count, this.status);
     root.append(h("div", { class: "mapping" }, this.button, progress));
     app.onState((state) => {
-      if (this.going && this.going !== about(state)) this.stop();
+      if (this.going && this.going.about !== about(state)) this.stop();
     });
   }
 
@@ -154,12 +154,12 @@ class Mapping {
   }
 
   private stop() {
-    this.going = "";
+    this.going = null;
     this.sweep.stop();
   }
 
   private async go(state: State, pair: Pair, painted: (place: Place) => void) {
-    const mine = (this.going = about(state));
+    const mine = (this.going = { about: about(state) });
     const shares = this.sweep.shares(pair);
     const left = shares.filter(Number.isNaN).length;
     const begun = performance.now();
@@ -176,7 +176,7 @@ class Mapping {
       tell();
     });
     if (this.going !== mine) return; // it was stopped
-    this.going = "";
+    this.going = null;
     this.say("Hide the map", "", `All ${shares.length} cells are patched.`);
   }
 

@@ -5,7 +5,7 @@ import { h } from "./dom";
 import { drawn, largest, logitsAt, softmax } from "./measures";
 
 export function reading(root: HTMLElement, app: App): (scene: Scene | null) => void {
-  const input = h("textarea", { id: "text", rows: 3, spellcheck: "false", input: () => app.set({ text: input.value, token: null }) });
+  const input = h("textarea", { id: "text", rows: 2, spellcheck: "false", input: () => app.set({ text: input.value, token: null }) });
   const note = h("p", { class: "note", role: "status" });
   root.append(h("label", { for: "text" }, "Your text"), input, writing(app), note);
   app.onState(({ text }) => {
@@ -50,10 +50,12 @@ function writing(app: App): HTMLElement {
     }
     going = false;
     on.textContent = "Write on";
+    on.disabled = full();
   }
 
   app.onState(({ text }) => {
     const stopped = !text || full();
+    if (stopped && document.activeElement === one) document.getElementById("text")!.focus();
     one.disabled = stopped;
     on.disabled = stopped && !going;
   });

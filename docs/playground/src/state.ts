@@ -47,7 +47,7 @@ function number(text: string | null, otherwise: number): number {
 
 /** The state of an address's hash. What is missing or makes no sense there is as in `start`. */
 export function parsed(hash: string, start: State): State {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const given = new URLSearchParams(hash.replace(/^#/, "").replaceAll(/%0D(%0A)?/gi, "%0A")); // as a text area has it
   const view = given.get("view") as ViewName;
   const head = given.get("head") ?? "";
   return {
@@ -73,7 +73,8 @@ export function written(state: State, start: State): string {
   const said = new URLSearchParams();
   for (const key of Object.keys(start) as (keyof State)[]) {
     const value = state[key];
-    if (JSON.stringify(value) === JSON.stringify(start[key])) continue;
+    const same = JSON.stringify(value) === JSON.stringify(start[key]);
+    if (same && !(key === "view" && state.story)) continue; // a story alone stands for the state that a step begins in
     said.set(key, Array.isArray(value) ? value.join(",") : value === true ? "1" : String(value));
   }
   return said.toString();

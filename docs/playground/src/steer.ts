@@ -2,7 +2,7 @@
 
 import type { App, Scene } from "./app";
 import { averages } from "./tokens";
-import { h, percent, signed } from "./dom";
+import { h, percent, say, signed } from "./dom";
 import { drawn, logitsAt, softmax } from "./measures";
 import { RANDOM, type Changes } from "./model";
 
@@ -11,11 +11,11 @@ const HEAT = 0.8; // the temperature at which they do
 
 /** What the words of each group are, as notebook 09 counts them. */
 const COUNTS: Record<string, string> = {
-  question: "question marks among the signs that end a sentence",
-  "past tense": "verbs in the past tense among some in past and present",
-  "first person": "my, me, mine, myself among these and his, him, her, …",
-  glad: "glad words among glad and sorry ones",
-  sea: "words of the sea among these and words of the land",
+  question: "of the signs that end a sentence, question marks have",
+  "past tense": "of some verbs in the past and the present tense, those in the past have",
+  "first person": "of all words like my or his, those of the first person have",
+  glad: "of some glad and some sorry words, the glad ones have",
+  sea: "of some words of the sea and of the land, those of the sea have",
 };
 
 export function steer(root: HTMLElement, app: App): (scene: Scene) => void {
@@ -33,10 +33,20 @@ export function steer(root: HTMLElement, app: App): (scene: Scene) => void {
   const share = h("p", { role: "status", class: "result" });
   const cost = h("p", { class: "result" });
   const samples = h("div", { class: "samples" });
-  const write = h("button", { type: "button", click: () => void compare(app, write, samples) }, `Let both write ${LENGTH} tokens`);
+  let written = ""; // what the samples are about
+  const compared = async () => {
+    const { scene } = app;
+    if (!scene) return;
+    written = about(scene);
+    write.disabled = true;
+    await compare(app, scene, samples, () => app.scene !== null && written === about(app.scene));
+    write.disabled = false;
+  };
+  const write = h("button", { type: "button", click: () => void compared() }, `Let both write ${LENGTH} tokens`);
   const after = `after layer ${app.models.course.steer_depth - 1}`;
   root.append(
-    h("p", {}, `Notebook 09 has found these directions as differences of means. One of them is added to the stream at every token, ${after}.`),
+    h("p", {}, `A direction is the mean stream of texts or tokens with a property less that of others without it (notebook 09). ` +
+      `It is added to the stream at every token, ${after}. In the notebook, “glad” did no more than random directions do.`),
     h("fieldset", { class: "directions" }, h("legend", {}, "Direction:"), ...radios.map(({ label }) => label)),
     h("div", { class: "controls" }, h("label", { for: "dose" }, "Dose"), dose, shown,
       h("label", { for: "random", class: "plain" }, random, "a random direction of the same length instead (the control)")),
@@ -49,10 +59,11 @@ export function steer(root: HTMLElement, app: App): (scene: Scene) => void {
     radios.forEach(({ input }) => (input.checked = input.value === chosen));
     random.checked = state.steer?.startsWith(RANDOM) ?? random.checked;
     dose.value = String(state.dose);
-    shown.textContent = signed(state.dose, 1);
+    say(shown, signed(state.dose, 1));
   });
   return (scene) => {
-    share.textContent = shares(app, scene);
+    say(share, shares(app, scene));
+    if (written !== about(scene)) samples.replaceChildren();
     cost.textContent = scene.state.steer ? averages(scene) : "";
   };
 }
@@ -72,17 +83,14 @@ function shares(app: App, { state, tokens, position, run, intact }: Scene): stri
     const sum = (ids: number[]) => ids.reduce((total, id) => total + p[id], 0);
     return percent(sum(group.counted) / sum(group.among));
   };
-  return `Next after “${tokens[position].label}”, ${COUNTS[name]}: ${share(intact)} without the direction, ${share(run)} with it.`;
+  return `Next after “${tokens[position].label}”: ${COUNTS[name]} ${share(intact)} without the direction and ${share(run)} with it.`;
 }
 
 /**
  * Let the model go on without the changes and with them. Both get the same chances, so that they differ by the changes
  * alone. Patched cells are left out, because they belong to one text.
  */
-async function compare(app: App, button: HTMLButtonElement, root: HTMLElement) {
-  const { scene } = app;
-  if (!scene) return;
-  button.disabled = true;
+async function compare(app: App, scene: Scene, root: HTMLElement, wanted: () => boolean) {
   const chances = Array.from({ length: LENGTH }, Math.random);
   const texts = ["without", "with"].map((how) => {
     const text = h("span");
@@ -94,6 +102,7 @@ async function compare(app: App, button: HTMLButtonElement, root: HTMLElement) {
   for (const [i, changes] of [null, changed].entries()) {
     const ids = scene.tokens.map(({ id }) => id);
     for (const chance of chances) {
+      if (!wanted()) return;
       const read = ids.slice(-app.models.context);
       const run = await app.models.run(model, read, changes);
       ids.push(drawn(softmax(logitsAt(run, read.length - 1), HEAT), chance));
@@ -101,5 +110,9 @@ async function compare(app: App, button: HTMLButtonElement, root: HTMLElement) {
       await new Promise((resolve) => setTimeout(resolve)); // the page stays usable
     }
   }
-  button.disabled = false;
+}
+
+/** All of a scene that samples depend on. */
+function about({ state: { text, model, view, off, by, steer, dose } }: Scene): string {
+  return JSON.stringify([text, model, view, off, by, steer, dose]);
 }

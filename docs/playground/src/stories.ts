@@ -55,16 +55,18 @@ export function cards(app: App): HTMLElement {
 
 /** The step that is being told, above the page. */
 export function storyteller(root: HTMLElement, app: App) {
-  let told = "";
+  let told: string | null = null; // null before the page has begun
   app.onState(({ story: id, step }) => {
     const story = stories.find((each) => each.id === id);
     root.hidden = !story;
-    if (!story || told === `${id} ${step}`) {
-      if (!story) told = "";
+    const now = story ? `${id} ${step}` : "";
+    if (told === now) return;
+    const begun = told !== null;
+    told = now;
+    if (!story) {
+      if (begun) document.getElementById("text")!.focus(); // the button that was pressed is gone
       return;
     }
-    const moved = told !== "";
-    told = `${id} ${step}`;
     const { title, text } = story.steps[step - 1];
     const go = (to: number) => app.replace(opening(app, story, to));
     const last = step === story.steps.length;
@@ -81,6 +83,8 @@ export function storyteller(root: HTMLElement, app: App) {
         h("button", { type: "button", click: () => go(step) }, "Start this step again"),
         h("button", { type: "button", click: () => app.set({ story: null, step: 1 }) }, "Leave the story")),
     ); // prettier-ignore
-    if (moved) heading.focus({ preventScroll: true });
+    if (!begun) return;
+    heading.focus({ preventScroll: true });
+    root.scrollIntoView({ block: "nearest" });
   });
 }
