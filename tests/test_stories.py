@@ -189,7 +189,7 @@ MEASURED = {
         ("1", lambda page: page.reads(("attention", 5), -1).sum()),
     ],
     ("attention", 6): [
-        ("0.17", lambda page: page.run(("attention", 6)).patterns[:, :, -1].min()),
+        ("0.165", lambda page: page.run(("attention", 6)).patterns[:, :, -1].min()),
         ("0.25", lambda page: page.run(("attention", 6)).patterns[:, :, -1].max()),
         ("48", lambda page: LAYERS * HEADS),
     ],
@@ -238,7 +238,10 @@ MEASURED = {
         ("0.02", lambda page: page.reads(("sink", 3))[0]),
         ("1", lambda page: page.reads(("sink", 3)).sum()),
     ],
-    ("sink", 4): [("0.03", lambda page: page.rise(("sink", 4)))],
+    ("sink", 4): [
+        ("0.03", lambda page: page.rise(("sink", 4))),
+        ("0.05", lambda page: page.rise(("sink", 4), by="zero")),
+    ],
     ("sink", 5): [
         ("0.23", lambda page: page.reads(("sink", 5))[0]),
         ("0.85", lambda page: page.reads(("sink", 5), off="")[0]),

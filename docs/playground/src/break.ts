@@ -23,7 +23,7 @@ export function breaking(root: HTMLElement, app: App): (scene: Scene) => void {
   const loss = h("p", { class: "result" });
   const chart = h("div", { class: "rises", "aria-hidden": "true" });
   root.append(
-    h("p", {}, "Click on parts to switch them off. A head that is off still writes something, but it is always the same."),
+    h("p", {}, "Click on parts to switch them off. What stands in the place of a part that is off is the same at every token, whatever the text."),
     ways(app), grid, sets(app),
     h("h2", {}, "What it does to the answer"), answer, h("h2", {}, "What it does to the loss"), loss,
     h("p", { class: "note" }, `A bar above a token: its loss rises. Below: it falls. A full bar is ${FULL} nats.`), chart,
@@ -59,8 +59,8 @@ function toggle(app: App, part: string): HTMLButtonElement {
 /** What stands in the place of a part that is off. */
 function ways(app: App): HTMLElement {
   const choices = {
-    mean: "its mean over 32 passages of books (best for a fair test)",
-    zero: "zeros (which the layers above have never seen)",
+    mean: "its mean over 32 other passages",
+    zero: "zeros, which often do more harm",
   } as const;
   const inputs = Object.entries(choices).map(([by, label]) => {
     const input = h("input", { type: "radio", name: "by", value: by, change: () => app.set({ by: by as "mean" | "zero" }) });

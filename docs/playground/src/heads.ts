@@ -52,7 +52,7 @@ function card(root: HTMLElement, app: App): (state: State, head: Head) => void {
     const measured = Object.entries(app.models.findings(state.model).scores).map(
       ([score, values]) => `${inWords(score)} ${values[head.layer][head.head].toFixed(2)}`,
     );
-    scores.textContent = `Its attention as notebook 02 measures it, each on texts of its own: ${measured.join(", ")}.`;
+    scores.textContent = `Its attention as notebook 02 measures it (on passages; induction and duplicates on repeated tokens): ${measured.join(", ")}.`;
   };
 }
 

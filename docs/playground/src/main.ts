@@ -35,7 +35,7 @@ const place = (id: string) => document.getElementById(id)!;
 function begin(root: HTMLElement, app: App): (scene: Scene) => void {
   root.append(
     h("p", {}, "This is storybook, a small language model, running in your browser. Type a text, and see what it expects next. " +
-      "Nothing that you type leaves this page."),
+      "Nothing that you type is sent anywhere. It stands in the page's address, and so in your browser's history."),
     h("p", {}, "The other tabs show what its attention heads look at, and what it would say at each depth. " +
       "You can switch parts off, move its inner state from one text to another, and push it in a direction."),
     h("h2", {}, "Five stories to begin with"), cards(app),

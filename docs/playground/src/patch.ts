@@ -49,7 +49,7 @@ function explanation(): HTMLElement[] {
   return [
     h("p", {}, "Which part of the model's inner state brings the answer? Write a second text that is answered " +
       "differently, and click a cell. The model then reads your text, but at this depth and position its residual " +
-      "stream is replaced by that of the second text. If the answer moves, what makes the difference stood there: see ",
+      "stream is replaced by that of the second text. If the answer moves and the texts agree in all other words, what makes the difference stood there: see ",
       courseLink("notebooks/06_causal_tests.html", "notebook 06"), "."),
   ]; // prettier-ignore
 }
@@ -58,7 +58,7 @@ function explanation(): HTMLElement[] {
 function key(): HTMLElement[] {
   return [
     h("p", { class: "key" }, "share of the way: ", h("span", { class: "ramp both" }), "−100 to 100 %"),
-    h("p", { class: "note" }, "No run is needed where patching cannot change anything, and the share is exactly 0: " +
+    h("p", { class: "note" }, "The map patches one cell at a time and changes nothing else. Where that cannot matter no run is needed, and the share is 0: " +
       "before the first token that differs, before layer 0 where both tokens are the same, and after the last layer " +
       "everywhere but at the last token."),
   ]; // prettier-ignore
@@ -76,14 +76,14 @@ function relation({ state, tokens, other }: Scene, { ids, others, parting, share
   const isCut = app.tokens(state.other).length > context;
   const cut = isCut ? `The last ${context} tokens of the second text are used. ` : "";
   if (parting === ids.length && parting === others.length)
-    return `${cut}Both texts are the same, so patching changes nothing.`;
+    return `${cut}Both texts are the same, so patching alone changes nothing.`;
   const name = (list: { label: string }[]) => (list[parting] ? `“${list[parting].label}”` : "the end");
   const names = `${name(tokens)} here, ${name(other!.tokens)} in the second text`;
   const lengths =
     ids.length === others.length
       ? ""
-      : ` They have ${ids.length} and ${others.length} tokens: only the first ${shared} can be patched, ` +
-        "and some get the stream of another word.";
+      : ` They have ${ids.length} and ${others.length} tokens: only the first ${shared} can be patched` +
+        (parting < shared ? ", and some get the stream of another word." : ".");
   return `${cut}The texts part at position ${parting}: ${names}.${lengths}`;
 }
 

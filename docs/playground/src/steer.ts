@@ -11,7 +11,7 @@ const HEAT = 0.8; // the temperature at which they do
 
 /** What the words of each group are, as notebook 09 counts them. */
 const COUNTS: Record<string, string> = {
-  question: "of the signs that end a sentence, question marks have",
+  question: "of the full stops, commas, exclamation and question marks, question marks have",
   "past tense": "of some verbs in the past and the present tense, those in the past have",
   "first person": "of all words like my or his, those of the first person have",
   glad: "of some glad and some sorry words, the glad ones have",
@@ -83,7 +83,7 @@ function shares(app: App, { state, tokens, position, run, intact }: Scene): stri
     const sum = (ids: number[]) => ids.reduce((total, id) => total + p[id], 0);
     return percent(sum(group.counted) / sum(group.among));
   };
-  return `Next after “${tokens[position].label}”: ${COUNTS[name]} ${share(intact)} without the direction and ${share(run)} with it.`;
+  return `Next after “${tokens[position].label}”: ${COUNTS[name]} ${share(intact)} without the changes and ${share(run)} with them.`;
 }
 
 /**
