@@ -9,7 +9,7 @@ export function reading(root: HTMLElement, app: App): (scene: Scene | null) => v
   const note = h("p", { class: "note", role: "status" });
   root.append(h("label", { for: "text" }, "Your text"), input, writing(app), note);
   app.onState(({ text }) => {
-    if (input.value !== text) input.value = text;
+    if (input.value !== text.replaceAll(/\r\n?/g, "\n")) input.value = text; // a text area has no \r
   });
   return (scene) => {
     const { context } = app.models;

@@ -47,7 +47,7 @@ function number(text: string | null, otherwise: number): number {
 
 /** The state of an address's hash. What is missing or makes no sense there is as in `start`. */
 export function parsed(hash: string, start: State): State {
-  const given = new URLSearchParams(hash.replace(/^#/, "").replaceAll(/%0D(%0A)?/gi, "%0A")); // as a text area has it
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
   const view = given.get("view") as ViewName;
   const head = given.get("head") ?? "";
   return {
