@@ -58,9 +58,22 @@ def names_in(statement):
         read |= {symbol.get_name() for scope in inner for symbol in scope.get_symbols() if symbol.is_global()}
         scopes += inner
     nodes = list(ast.walk(statement))
-    targets = [node.value for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
-    targets += [node.target for node in nodes if isinstance(node, ast.AugAssign)]
-    changed = {target.id for target in targets if isinstance(target, ast.Name)}
+    places = [node for node in nodes if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del))]
+    places = [node for node in places if isinstance(node, (ast.Attribute, ast.Subscript))]
+    places += [node.target for node in nodes if isinstance(node, ast.AugAssign)]
+    calls = [node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    places += [call.func for call in calls if isinstance(call.func, ast.Attribute)]  # y.append(1), whose result is dropped
+    changed = {root(place) for place in places} - {""}
+    if isinstance(statement, (ast.If, ast.For, ast.While, ast.Try)):  # may leave what was there
+        changed |= bound
     if isinstance(statement, ast.For):  # its own variables have their values from itself
-        read -= {node.id for node in ast.walk(statement.target) if isinstance(node, ast.Name)}
+        own = {node.id for node in ast.walk(statement.target) if isinstance(node, ast.Name)}
+        read, changed = read - own | names_in(ast.Expr(statement.iter))[2], changed - own
     return bound - changed, changed, read
+
+
+def root(place):
+    """The name at the beginning of `name.part[key]`; "" where there is none."""
+    while isinstance(place, (ast.Attribute, ast.Subscript)):
+        place = place.value
+    return place.id if isinstance(place, ast.Name) else ""

@@ -246,13 +246,14 @@ def course(tokenizer, plan, layout):
 
 
 def licences():
-    """The licences of the packages that are parts of the page."""
+    """The licences of the packages that are parts of the page; docs/playground/licences has one that npm's lacks."""
     packages = json.loads((SOURCE / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     parts = []
     for folder, package in packages.items():
         if folder and not package.get("dev"):
             name = folder.removeprefix("node_modules/")
-            texts = [path.read_text(encoding="utf-8") for path in sorted((SOURCE / folder).glob("LICENSE*"))]
+            files = [*sorted((SOURCE / folder).glob("LICENSE*")), SOURCE / "licences" / f"{name}.txt"]
+            texts = [path.read_text(encoding="utf-8") for path in files if path.is_file()]
             parts.append("\n\n".join([f"{name} {package['version']}: {package.get('license', 'no licence')}", *texts]))
     return f"\n\n{'-' * 60}\n\n".join(parts)
 

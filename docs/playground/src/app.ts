@@ -1,8 +1,8 @@
 /** From what a reader has chosen to what the model says about it: every view draws the Scene that is made here. */
 
-import type { Models, Run, Changes } from "./model";
+import { RANDOM, type Changes, type Models, type Run } from "./model";
 import { losses } from "./measures";
-import { initial, written, type State } from "./state";
+import { initial, parsed, written, type State } from "./state";
 import type { Vocabulary } from "./text";
 
 export interface Token {
@@ -42,7 +42,6 @@ export class App {
   readonly start: State;
   state: State;
   scene: Scene | null = null;
-  private generated = { text: "", ids: [] as number[] }; // the tokens of a text that the model has written
   private runs = new Map<string, Promise<Run>>();
   private busy = false;
   private sceneListeners: Listener<Scene | null>[] = [];
@@ -54,6 +53,13 @@ export class App {
   constructor(readonly models: Models, readonly vocabulary: Vocabulary) {
     this.start = initial(models.course.pair);
     this.state = this.start;
+  }
+
+  /** The state of an address, without what the model does not have. */
+  read(hash: string): State {
+    const state = parsed(hash, this.start);
+    const known = state.steer !== null && Object.hasOwn(this.models.course.groups, state.steer.replace(RANDOM, ""));
+    return { ...state, steer: known ? state.steer : null };
   }
 
   /** Called with every new scene; null when there is no token. */
@@ -77,7 +83,7 @@ export class App {
   }
 
   set(change: Partial<State>) {
-    this.replace({ ...this.state, ...change });
+    this.replace({ ...this.state, ...("text" in change ? { ids: null } : {}), ...change });
   }
 
   /** Take another state. It goes into the address, so that a link leads to it. */
@@ -99,13 +105,15 @@ export class App {
 
   /** Take the tokens that the model has written as they are: its text may have shorter ones. */
   append(id: number) {
-    const ids = [...this.tokens(this.state.text), id];
-    this.generated = { text: this.vocabulary.decode(ids), ids };
-    this.set({ text: this.generated.text, token: null });
+    const ids = [...this.tokens(this.state), id];
+    const text = this.vocabulary.decode(ids);
+    const same = this.vocabulary.encode(text).join() === ids.join();
+    this.replace({ ...this.state, text, ids: same ? null : ids, token: null });
   }
 
-  tokens(text: string): number[] {
-    return text === this.generated.text ? this.generated.ids : this.vocabulary.encode(text);
+  /** The tokens of a state's text. */
+  tokens({ text, ids }: Pick<State, "text" | "ids">): number[] {
+    return ids && this.vocabulary.decode(ids) === text ? ids : this.vocabulary.encode(text);
   }
 
   /** Resolves when the scene is that of the present state. */
@@ -120,7 +128,12 @@ export class App {
     try {
       for (let state = null as State | null; state !== this.state; ) {
         state = this.state;
-        this.scene = await this.compute(state);
+        try {
+          this.scene = await this.compute(state);
+        } catch (problem) {
+          if (state === this.state) throw problem; // another one is waiting, and may go well
+          continue;
+        }
         if (state === this.state) for (const listener of this.sceneListeners) listener(this.scene);
       }
     } finally {
@@ -135,17 +148,18 @@ export class App {
     const known = this.runs.get(key) ?? this.models.run(state.model, ids, changes);
     this.runs.delete(key); // the last one asked for goes to the end
     this.runs.set(key, known);
+    known.catch(() => this.runs.delete(key)); // it may go well the next time
     if (this.runs.size > 6) this.runs.delete(this.runs.keys().next().value!);
     return known;
   }
 
   async compute(state: State): Promise<Scene | null> {
-    const all = this.tokens(state.text);
+    const all = this.tokens(state);
     const ids = all.slice(-this.models.context);
     if (!ids.length) return null;
     const intact = await this.remembered(state, ids, null);
     const needed = state.other && (state.cells.length || state.view === "patch");
-    const otherIds = needed ? this.tokens(state.other).slice(-this.models.context) : [];
+    const otherIds = needed ? this.vocabulary.encode(state.other).slice(-this.models.context) : [];
     const source = otherIds.length ? await this.remembered(state, otherIds, null) : null;
     let run = intact;
     if (isChanged(state)) {

@@ -26,7 +26,8 @@ export function depth(root: HTMLElement, app: App): (scene: Scene) => void {
     await new Promise((resume) => setTimeout(resume)); // what is typed meanwhile goes first
     if (app.state !== scene.state) return;
     const { run, intact, state, tokens } = scene;
-    const [now, before] = await Promise.all([read(state.model, run), read(state.model, intact)]);
+    const before = await read(state.model, intact);
+    const now = run === intact ? before : await read(state.model, run, intact);
     if (app.scene !== scene) return;
     const shown = view({ now, before }, scene, app);
     grid.draw({
@@ -55,11 +56,26 @@ function explanation(): HTMLElement[] {
   ]; // prettier-ignore
 }
 
-/** Reads runs with the lens. What was read is kept as long as the run is. */
-function reader(models: Models): (model: ModelName, run: Run) => Promise<Guess[]> {
+/**
+ * Reads runs with the lens. What was read is kept as long as the run is. like: a run that was read before; only where
+ * the streams differ is there anything to read anew, and below the first change they do not.
+ */
+function reader(models: Models): (model: ModelName, run: Run, like?: Run) => Promise<Guess[]> {
   const known = new WeakMap<Run, Promise<Guess[]>>();
-  return (model, run) => {
-    const reading = known.get(run) ?? models.lens(model, run.streams);
+  const at = ({ streams }: Run, place: number) => streams.subarray(place * models.width, (place + 1) * models.width);
+
+  async function again(model: ModelName, run: Run, like: Run): Promise<Guess[]> {
+    const guesses = [...(await known.get(like)!)];
+    const moved = [...guesses.keys()].filter((place) => at(run, place).some((value, i) => value !== at(like, place)[i]));
+    const streams = new Float32Array(moved.length * models.width);
+    moved.forEach((place, i) => streams.set(at(run, place), i * models.width));
+    const read = moved.length ? await models.lens(model, streams) : [];
+    moved.forEach((place, i) => (guesses[place] = read[i]));
+    return guesses;
+  }
+
+  return (model, run, like) => {
+    const reading = known.get(run) ?? (like ? again(model, run, like) : models.lens(model, run.streams));
     known.set(run, reading);
     return reading;
   };

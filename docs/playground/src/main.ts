@@ -12,7 +12,7 @@ import { Models } from "./model";
 import { next } from "./next";
 import { patch } from "./patch";
 import { reading } from "./reading";
-import { type State, type ViewName, parsed } from "./state";
+import type { State, ViewName } from "./state";
 import { steer } from "./steer";
 import { arrival, cards, storyteller } from "./stories";
 import { Vocabulary } from "./text";
@@ -142,7 +142,7 @@ async function start(): Promise<App> {
   const models = await Models.load(course);
   const app = new App(models, new Vocabulary(course));
   app.state = arrival(app, location.hash);
-  window.addEventListener("hashchange", () => app.replace(arrival(app, location.hash)));
+  window.addEventListener("hashchange", ({ newURL }) => app.replace(arrival(app, new URL(newURL).hash)));
   const drawReading = reading(place("reading"), app);
   const drawTokens = tokens(place("tokens"), app);
   const drawNext = next(place("next"), app);
@@ -178,18 +178,23 @@ ready.then(
   },
 );
 
+window.addEventListener("unhandledrejection", ({ reason }) => {
+  place("status").textContent = `Something went wrong (${reason?.message ?? reason}). Reload the page to go on.`;
+  document.body.classList.add("troubled");
+});
+
 /** For the curious, in the browser's console, and for the tests. */
 (window as any).playground = {
   ready: ready.then(() => true),
-  encode: async (text: string) => (await ready).tokens(text),
+  encode: async (text: string) => (await ready).vocabulary.encode(text),
   labels: async (text: string) => {
     const app = await ready;
-    return app.vocabulary.labels(app.tokens(text));
+    return app.vocabulary.labels(app.vocabulary.encode(text));
   },
   /** What a page with this hash would show: ids, and logits, patterns and streams in base64. */
   run: async (hash: string) => {
     const app = await ready;
-    const scene = await app.compute(parsed(hash, app.start));
+    const scene = await app.compute(app.read(hash));
     if (!scene) return { ids: [] };
     const { logits, patterns, streams } = scene.run;
     return {
@@ -200,7 +205,7 @@ ready.then(
   /** Seconds of one run on this hash, without what it takes to hand it over. */
   time: async (hash: string) => {
     const app = await ready;
-    const state = parsed(hash, app.start);
+    const state = app.read(hash);
     const before = performance.now();
     await app.compute(state);
     return (performance.now() - before) / 1000;
@@ -208,7 +213,7 @@ ready.then(
   /** What an address stands for, without a story. */
   state: async (hash: string) => {
     const app = await ready;
-    return { ...parsed(hash, app.start), story: null, step: 1 };
+    return { ...app.read(hash), story: null, step: 1 };
   },
   settled: async () => {
     const app = await ready;

@@ -74,7 +74,7 @@ export class Models {
 
   /** A model's sessions. The twin's weights are drawn when it is first asked for. */
   private of(name: ModelName): Promise<Sessions> {
-    return (this.sessions[name] ??= (async () => {
+    const made = (this.sessions[name] ??= (async () => {
       const { draws, constants } = this.course.twin;
       const weights =
         name === "storybook" ? this.weights : twinWeights(draws, constants, this.course.layout, this.weights.length);
@@ -83,6 +83,8 @@ export class Models {
       const graph = await ort.InferenceSession.create(this.graphs.graph, options);
       return { graph, lens: await ort.InferenceSession.create(this.graphs.lens, options) };
     })());
+    made.catch(() => delete this.sessions[name]); // it may go well the next time
+    return made;
   }
 
   /** The runtime does one thing at a time. */

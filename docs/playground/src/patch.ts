@@ -1,7 +1,7 @@
 /** Activation patching: the residual stream of a second text, at chosen places or at each in turn (notebook 06). */
 
 import { type App, type Scene, isChanged } from "./app";
-import { courseLink, h, percent, signed, tableBehind } from "./dom";
+import { courseLink, h, percent, say, signed, tableBehind } from "./dom";
 import { type Drawing, Grid, type Head, type Place, depthName } from "./grid";
 import { logitsAt, softmax } from "./measures";
 import type { Run } from "./model";
@@ -30,7 +30,7 @@ export function patch(root: HTMLElement, app: App): (scene: Scene) => void {
 
   return (scene) => {
     const pair = pairOf(scene);
-    note.textContent = pair ? relation(scene, pair, app) : "Type a second text to take the residual stream from.";
+    say(note, pair ? relation(scene, pair, app) : "Type a second text to take the residual stream from.");
     answers.replaceChildren(...(pair ? answersOf(scene, pair, app) : []));
     way.replaceChildren(...(pair ? wayOf(scene, pair, app) : []));
     const shares = mapping.draw(scene, pair, (place) => grid.paint(place));
@@ -73,7 +73,7 @@ function toggled({ cells }: State, { depth, position }: Place): string[] {
 /** In what the texts differ, as far as it matters for patching. */
 function relation({ state, tokens, other }: Scene, { ids, others, parting, shared }: Pair, app: App): string {
   const { context } = app.models;
-  const isCut = app.tokens(state.other).length > context;
+  const isCut = app.vocabulary.encode(state.other).length > context;
   const cut = isCut ? `The last ${context} tokens of the second text are used. ` : "";
   if (parting === ids.length && parting === others.length)
     return `${cut}Both texts are the same, so patching alone changes nothing.`;
@@ -170,11 +170,16 @@ class Mapping {
       this.say("Stop", `${shares.length - left + runs} of ${shares.length} cells${more}`, "", runs / left);
     };
     if (left) tell();
-    await this.sweep.go(pair, (place) => {
-      runs++;
-      painted(place);
-      tell();
-    });
+    try {
+      await this.sweep.go(pair, (place) => {
+        runs++;
+        painted(place);
+        tell();
+      });
+    } catch (problem) {
+      if (this.going === mine) this.going = null;
+      throw problem;
+    }
     if (this.going !== mine) return; // it was stopped
     this.going = null;
     this.say("Hide the map", "", `All ${shares.length} cells are patched.`);
@@ -190,8 +195,8 @@ class Mapping {
 }
 
 /** All of a state that a sweep depends on. */
-function about({ view, map, text, other, model }: State): string {
-  return JSON.stringify([view, map, text, other, model]);
+function about({ view, map, text, ids, other, model }: State): string {
+  return JSON.stringify([view, map, text, ids, other, model]);
 }
 
 /** The grid of a scene: what its cells hold, and what its box says. */

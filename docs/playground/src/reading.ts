@@ -20,44 +20,53 @@ export function reading(root: HTMLElement, app: App): (scene: Scene | null) => v
 
 /** Buttons with which the model writes on, token by token, so that each new one can be watched. */
 function writing(app: App): HTMLElement {
-  let going = false;
+  let turn: Promise<unknown> = Promise.resolve(); // until what was asked for is written
+  let going: object | null = null; // writing on; whoever begins again is another one
+  let own = false; // whether it is the model that changes the text
+  let before = app.state.text;
   const one = h("button", { type: "button", click: () => void step() }, "Write one token");
-  const on = h("button", { type: "button", click: () => void toggle() }, "Write on");
+  const on = h("button", { type: "button", click: () => (going ? stop() : void goOn()) }, "Write on");
   const shown = h("output", { for: "temperature" }, "0");
   const temperature = h("input", {
     id: "temperature", type: "range", min: 0, max: 2, step: 0.1, value: 0,
     input: () => (shown.textContent = Number(temperature.value).toFixed(1).replace(/^0\.0$/, "0")),
   }); // prettier-ignore
 
-  const full = () => app.tokens(app.state.text).length >= app.models.context;
+  const full = () => app.tokens(app.state).length >= app.models.context;
+  const step = (wanted = () => true) => (turn = turn.then(() => write(wanted))); // two clicks write two tokens
 
-  async function step() {
+  async function write(wanted: () => boolean) {
     await app.settled();
     const { scene } = app;
-    if (!scene || full()) return;
+    if (!scene || full() || !wanted()) return;
     const logits = logitsAt(scene.run, scene.tokens.length - 1);
     const heat = Number(temperature.value);
+    own = true;
     app.append(heat ? drawn(softmax(logits, heat), Math.random()) : largest(logits, 1)[0]);
+    own = false;
     await app.settled();
   }
 
-  async function toggle() {
-    going = !going;
-    on.textContent = going ? "Stop" : "Write on";
-    while (going && app.scene && !full()) {
-      await step();
+  async function goOn() {
+    const mine = (going = {});
+    on.textContent = "Stop";
+    while (going === mine) {
+      await step(() => going === mine);
       await new Promise((resolve) => setTimeout(resolve, 60)); // slow enough to be watched
     }
-    going = false;
+  }
+
+  function stop() {
+    going = null;
     on.textContent = "Write on";
-    on.disabled = full();
   }
 
   app.onState(({ text }) => {
-    const stopped = !text || full();
-    if (stopped && document.activeElement === one) document.getElementById("text")!.focus();
-    one.disabled = stopped;
-    on.disabled = stopped && !going;
+    const ended = !text || full();
+    if (going && (ended || (text !== before && !own))) stop(); // the reader types, or has opened another text
+    before = text;
+    if (ended && [one, on].includes(document.activeElement as HTMLButtonElement)) document.getElementById("text")!.focus();
+    one.disabled = on.disabled = ended;
   });
   const heat = h("span", {}, h("label", { for: "temperature" }, "temperature"), temperature, shown);
   return h("div", { class: "writing" }, one, on, heat);

@@ -10,6 +10,7 @@ export type Part = string;
 
 export interface State {
   text: string;
+  ids: number[] | null; // tokens that the model has written, where its text alone would give others
   model: ModelName;
   view: ViewName;
   token: number | null; // the token that is looked at; null: the last
@@ -27,7 +28,7 @@ export interface State {
 
 export function initial(pair: [string, string]): State {
   return {
-    text: pair[0], model: "storybook", view: "next", token: null, head: null, off: [], by: "mean", other: pair[1],
+    text: pair[0], ids: null, model: "storybook", view: "next", token: null, head: null, off: [], by: "mean", other: pair[1],
     cells: [], map: false, steer: null, dose: 2, story: null, step: 1,
   }; // prettier-ignore
 }
@@ -52,6 +53,7 @@ export function parsed(hash: string, start: State): State {
   const head = given.get("head") ?? "";
   return {
     text: given.get("text") ?? start.text,
+    ids: /^\d+(,\d+)*$/.test(given.get("ids") ?? "") ? given.get("ids")!.split(",").map(Number) : null,
     model: given.get("model") === "twin" ? "twin" : "storybook",
     view: VIEWS.includes(view) ? view : start.view,
     token: /^\d+$/.test(given.get("token") ?? "") ? Number(given.get("token")) : null,

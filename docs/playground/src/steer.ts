@@ -22,7 +22,7 @@ export function steer(root: HTMLElement, app: App): (scene: Scene) => void {
   const names = Object.keys(app.models.course.groups);
   const shown = h("output", { for: "dose" });
   const dose = h("input", {
-    id: "dose", type: "range", min: -4, max: 4, step: 0.5, list: "doses", input: () => app.set({ dose: Number(dose.value) }),
+    id: "dose", type: "range", min: -4, max: 4, step: 0.5, input: () => app.set({ dose: Number(dose.value) }),
   }); // prettier-ignore
   const random = h("input", { type: "checkbox", id: "random", change: () => choose(base(app.state.steer)) });
   const choose = (name: string | null) => app.set({ steer: name && (random.checked ? RANDOM : "") + name });
@@ -39,8 +39,12 @@ export function steer(root: HTMLElement, app: App): (scene: Scene) => void {
     if (!scene) return;
     written = about(scene);
     write.disabled = true;
-    await compare(app, scene, samples, () => app.scene !== null && written === about(app.scene));
-    write.disabled = false;
+    try {
+      const wanted = () => app.scene !== null && written === about(app.scene);
+      if (!(await compare(app, scene, samples, wanted))) samples.replaceChildren();
+    } finally {
+      write.disabled = false;
+    }
   };
   const write = h("button", { type: "button", click: () => void compared() }, `Let both write ${LENGTH} tokens`);
   const after = `after layer ${app.models.course.steer_depth - 1}`;
@@ -88,7 +92,7 @@ function shares(app: App, { state, tokens, position, run, intact }: Scene): stri
 
 /**
  * Let the model go on without the changes and with them. Both get the same chances, so that they differ by the changes
- * alone. Patched cells are left out, because they belong to one text.
+ * alone. Patched cells are left out, because they belong to one text. Returns whether it was wanted to the end.
  */
 async function compare(app: App, scene: Scene, root: HTMLElement, wanted: () => boolean) {
   const chances = Array.from({ length: LENGTH }, Math.random);
@@ -102,7 +106,7 @@ async function compare(app: App, scene: Scene, root: HTMLElement, wanted: () => 
   for (const [i, changes] of [null, changed].entries()) {
     const ids = scene.tokens.map(({ id }) => id);
     for (const chance of chances) {
-      if (!wanted()) return;
+      if (!wanted()) return false;
       const read = ids.slice(-app.models.context);
       const run = await app.models.run(model, read, changes);
       ids.push(drawn(softmax(logitsAt(run, read.length - 1), HEAT), chance));
@@ -110,9 +114,10 @@ async function compare(app: App, scene: Scene, root: HTMLElement, wanted: () => 
       await new Promise((resolve) => setTimeout(resolve)); // the page stays usable
     }
   }
+  return true;
 }
 
 /** All of a scene that samples depend on. */
-function about({ state: { text, model, view, off, by, steer, dose } }: Scene): string {
-  return JSON.stringify([text, model, view, off, by, steer, dose]);
+function about({ state: { text, ids, model, view, off, by, steer, dose } }: Scene): string {
+  return JSON.stringify([text, ids, model, view, off, by, steer, dose]);
 }

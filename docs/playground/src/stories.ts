@@ -2,7 +2,7 @@
 
 import type { App } from "./app";
 import { courseLink, h } from "./dom";
-import { parsed, type State } from "./state";
+import type { State } from "./state";
 import list from "./stories.json";
 
 interface Step {
@@ -24,12 +24,12 @@ export const stories: Story[] = list;
 
 /** The state in which a step begins. */
 export function opening(app: App, story: Story, step: number): State {
-  return { ...parsed(story.steps[step - 1].state, app.start), story: story.id, step };
+  return { ...app.read(story.steps[step - 1].state), story: story.id, step };
 }
 
 /** The state of an address. A link to a story alone stands for the state in which that step begins. */
 export function arrival(app: App, hash: string): State {
-  const state = parsed(hash, app.start);
+  const state = app.read(hash);
   const story = stories.find(({ id }) => id === state.story);
   if (!story) return { ...state, story: null };
   const step = Math.min(state.step, story.steps.length);

@@ -13,7 +13,7 @@ const start = initial(["one text", "another"]);
 test("an address gives back the state that it was written for", () => {
   const state = {
     ...start, text: "a & b = 50 % # ünï 😂\n", model: "twin", view: "break", token: 3, head: "L4H3", by: "zero",
-    off: ["L4H3", "attn2", "mlp0"], cells: ["4.5", "0.12"], map: true, steer: "random:past tense", dose: -1.5,
+    off: ["L4H3", "attn2", "mlp0"], cells: ["6.5", "0.12"], map: true, steer: "random:past tense", dose: -1.5,
     story: "sink", step: 3,
   } as typeof start; // prettier-ignore
   assert.deepEqual(parsed(written(state, start), start), state);
@@ -26,6 +26,7 @@ test("what makes no sense in an address is left out", () => {
   const hash = "view=nothing&off=L9H9,L1H2,L1H2,attn7,&cells=7.1,1.2,x&token=-1&head=H3&dose=99&step=-2&model=gpt";
   const expected = { ...start, off: ["L1H2"], cells: ["1.2"], dose: 4 };
   assert.deepEqual(parsed(hash, start), expected);
+  assert.equal(parsed("dose=-99", start).dose, -4);
 });
 
 test("softmax, log-probability, loss and the largest, by hand", () => {
@@ -84,7 +85,7 @@ test("a plan skips what is overwritten later and fills what is constant", () => 
 });
 
 test("labels show spaces, line breaks and pieces of a character", () => {
-  const vocab = { Ġa: 0, Ċ: 1, "ðŁĺ": 2, "Ĥ": 3, b: 4 };
+  const vocab = { Ġa: 0, Ċ: 1, "ðŁĺ": 2, "Ĥ": 3, b: 4, "ð": 6, "Ł": 7, "ĺ": 8 };
   const tokenizer = {
     model: { type: "BPE", vocab, merges: [] },
     added_tokens: [{ id: 5, content: "<|end|>", special: true }],
@@ -92,5 +93,6 @@ test("labels show spaces, line breaks and pieces of a character", () => {
   }; // prettier-ignore
   const vocabulary = new Vocabulary({ tokenizer, tokenizer_config: {} } as any);
   assert.deepEqual(vocabulary.labels([0, 1, 2, 3, 4, 5, 2, 4, 2]), ["·a", "↵", "😂[1/2]", "😂[2/2]", "b", "<|end|>", "�", "b", "�"]);
+  assert.deepEqual(vocabulary.labels([6, 7, 8, 3]), ["😂[1/4]", "😂[2/4]", "😂[3/4]", "😂[4/4]"]);
   assert.equal(vocabulary.decode([0, 2, 3]), " a😂");
 });
