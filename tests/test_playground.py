@@ -509,3 +509,288 @@ def test_the_page_passes_the_checks_of_its_types_and_its_own_tests(script):
     command = [shutil.which("npm"), "run", "--silent", script]
     done = subprocess.run(command, cwd=playground.SOURCE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What the views say, read from the tables behind their drawings.
+STATE = {
+    "text": "Little Tom Brown lived in a small house. One day little Tom", "other": "x", "token": 9,
+    "off": "L4H3,L5H5,mlp3", "steer": "question", "dose": 2,
+}  # fmt: skip
+
+
+def go(tab, **state):
+    """Show a state, and wait until it is drawn."""
+    tab.run("location.hash = ''; new Promise((resume) => setTimeout(resume, 300)).then(playground.settled)")
+    tab.run(f"""new Promise((done) => {{ addEventListener('hashchange', () => setTimeout(done), {{once: true}});
+        location.hash = {json.dumps(urlencode(state))} }}).then(playground.settled)""")
+
+
+def rows(tab, where, number=0):
+    """The rows of a table behind a drawing in `where`."""
+    details = f"document.querySelectorAll('{where} details')[{number}]"
+    tab.run(f"{details}.open = true; new Promise((resume) => setTimeout(resume, 100))")
+    return tab.run(
+        f"[...{details}.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((c) => c.textContent))"
+    )
+
+
+def close(said, number, digits):
+    return abs(float(said.replace("−", "-").replace("+", "")) - number) <= 0.51 * 10**-digits
+
+
+def percentage(said):
+    return float(said.replace("\xa0", " ").removesuffix(" %").replace("< ", ""))
+
+
+@pytest.fixture(scope="module")
+def runs(course):
+    """(ids, labels, run without the changes, run with them), by TransformerLens."""
+    bridge, tokenizer = full()
+    ids = tokenizer(STATE["text"])["input_ids"]
+    return ids, ih.token_labels(tokenizer, ids), hooked(bridge, ids), hooked(bridge, ids, hooks_of(STATE, course))
+
+
+def chances(run, place):
+    return torch.from_numpy(run["logits"][place].copy()).softmax(-1)
+
+
+def losses(run, ids):
+    return -torch.from_numpy(run["logits"]).log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+
+
+@deep
+def test_next_tokens_stand_with_their_chances_without_and_with_the_changes(tab, runs):
+    ids, _, intact, run = runs
+    go(tab, **STATE)
+    best = chances(run, 9).topk(10)
+    for row, token, now in zip(rows(tab, "#next"), best.indices, best.values, strict=True):
+        assert row[0] == ih.token_labels(full()[1], [token])[0]
+        assert abs(percentage(row[1]) - 100 * now) < 0.51
+        assert abs(percentage(row[2]) - 100 * chances(intact, 9)[token]) < 0.51
+    bars = tab.run("""[...document.querySelectorAll('#next .bar')].map((bar) =>
+        ['--now', '--before'].map((name) => Number(getComputedStyle(bar).getPropertyValue(name))))""")
+    for (now, before), token in zip(bars, best.indices, strict=True):
+        assert abs(now - chances(run, 9)[token]) < 1e-3
+        assert abs(before - chances(intact, 9)[token]) < 1e-3
+    go(tab, text=STATE["text"], token=3)
+    marked = tab.run(
+        """[...document.querySelectorAll('#next li')]
+            .filter((each) => each.querySelector('.came')).map((each) => each.textContent)"""
+    )
+    assert [each.split(" ")[0] for each in marked] == [
+        ih.token_labels(full()[1], [ids[4]])[0]
+    ]  # " in" came after "lived"
+
+
+@deep
+def test_the_view_of_breaking_says_what_it_does_to_loss_and_answer(tab, runs):
+    ids, labels, intact, run = runs
+    go(tab, view="break", **STATE)
+    before, now = losses(intact, ids), losses(run, ids)
+    for i, (row, b, n) in enumerate(zip(rows(tab, "#panel-break"), before, now, strict=True)):
+        assert row[:2] == [str(i + 1), labels[i + 1]]
+        assert close(row[2], b, 2)
+        assert close(row[3], n, 2)
+        assert abs(float(row[4].replace("−", "-")) - (n - b)) < 0.02
+    bars = tab.run("""[...document.querySelectorAll('.rises span')].map((each) =>
+        [...each.querySelectorAll('i')].map((bar) => Number(getComputedStyle(bar).getPropertyValue('--share'))))""")
+    for (up, down), rise in zip(bars, now - before, strict=True):
+        assert abs(4 * (up - down) - rise.clamp(-4, 4)) < 1e-3
+    said = tab.run("document.querySelector('#panel-break .result').textContent").replace("\xa0", " ")
+    answer = chances(intact, 9).argmax()
+    p = [percentage(each) for each in re.findall(r"[\d.]+ %", said)]
+    assert abs(p[0] - 100 * chances(intact, 9)[answer]) < 0.51
+    assert abs(p[1] - 100 * chances(run, 9)[answer]) < 0.51
+
+
+@deep
+@pytest.mark.parametrize("model", ["storybook", "twin"])
+def test_the_view_of_heads_says_what_a_head_reads(tab, course, model):
+    state = STATE | {"view": "heads", "head": "L2H6", "model": model}
+    go(tab, **state)
+    bridge, tokenizer = full(model == "twin")
+    ids = tokenizer(STATE["text"])["input_ids"]
+    patterns, labels = hooked(bridge, ids, hooks_of(state, course))["patterns"], ih.token_labels(tokenizer, ids)
+    row = patterns[2, 6, 9, :10]
+    for place, label, share in rows(tab, "#panel-heads"):
+        assert label == labels[int(place)]
+        assert close(share, row[int(place)], 3)
+    kinds = [kind.replace("_", " ") for layer in course["models"][model]["classes"] for kind in layer]
+    table = rows(tab, "#panel-heads", 1)
+    assert [each[1] for each in table] == kinds
+    assert [each[2] for each in table] == [
+        f"{labels[read.argmax()]} {read.max():.2f}" for read in patterns[:, :, 9, :10].reshape(48, -1)
+    ]
+
+
+@deep
+def test_a_cell_of_the_matrix_is_read_out_and_lines_go_both_ways(tab):
+    go(tab, view="heads", head="L4H3", text="Mr Quandle Wood lived by the sea. One day Mr Quandle")
+    tab.run("document.querySelector('canvas.pattern').focus()")
+    tab.press("ArrowRight")
+    assert tab.run("document.querySelector('.spoken').textContent").startswith("le reads 0.97 from ·Wood")
+    place = tab.run("[...document.querySelectorAll('.chips > button')].map((each) => each.textContent)").index("·Wood")
+    tab.run("document.querySelectorAll('[name=lines-show]')[1].click()")
+    tab.run(f"document.querySelectorAll('.chips > button')[{place}].focus()")
+    said = tab.run("document.querySelector('.readings').textContent")
+    assert "“·Wood” is read by L4H3 at " in said
+    assert "“le” 0.97" in said
+
+
+@deep
+@pytest.mark.parametrize("name", ["question", "random:question"])
+def test_steering_says_the_share_of_the_counted_words(tab, course, runs, name):
+    group = course["groups"]["question"]
+    bridge, tokenizer = full()
+    state = {"text": STATE["text"], "other": "", "dose": 2, "view": "steer", "steer": name}
+    go(tab, **state)
+    said = tab.run("document.querySelector('#panel-steer .result').textContent").replace("\xa0", " ")
+    ids = tokenizer(STATE["text"])["input_ids"]
+    intact = chances(hooked(bridge, ids), -1)
+    share = lambda p: 100 * (p[group["counted"]].sum() / p[group["among"]].sum()).item()  # noqa: E731
+    said = [percentage(each) for each in re.findall(r"(?:< )?[\d.]+ %", said)]
+    assert abs(said[0] - share(intact)) < 0.51
+    if name == "question":
+        state |= {"other": "x"}
+        assert abs(said[1] - share(chances(hooked(bridge, ids, hooks_of(state, course)), -1))) < 0.51
+        assert said[1] > 1.2 * said[0]
+    else:  # the streams are moved by a vector of the same length, the same every time
+        made = [tab.run(f"playground.run({json.dumps(urlencode(state | {'dose': dose}))})") for dose in (0, 2)]
+        without, moved = (
+            np.frombuffer(base64.b64decode(each["streams"]), "<f4").reshape(7, len(ids), -1) for each in made
+        )
+        direction = np.array(course["models"]["storybook"]["directions"]["question"])
+        drawn = torch.randn(len(direction), generator=torch.Generator().manual_seed(0)).numpy()
+        wanted = 2 * drawn * np.linalg.norm(direction) / np.linalg.norm(drawn)
+        assert np.abs((moved - without)[course["steer_depth"]] - wanted).max() < 1e-3
+
+
+@deep
+def test_undo_takes_back_one_change_and_undo_all_all(tab):
+    go(tab, off="L4H3,L4H4", cells="4.2", steer="sea", map=1)
+    tab.run("document.querySelector('#changes li button').click(); playground.settled()")
+    assert "off=L4H4&" in tab.run("location.hash")
+    tab.run("document.querySelector('#changes > button').click(); playground.settled()")
+    assert tab.run("location.hash") in ("", "#")
+
+
+@deep
+def test_clicks_in_haste_write_as_many_tokens_as_clicks_with_patience(tab):
+    texts = []
+    for wait in ("null", "await playground.settled()"):
+        go(tab, text="Once upon a time")
+        tab.run(f"""(async () => {{ const one = document.querySelector('.writing button');
+            for (let i = 0; i < 5; i++) {{ one.click(); {wait} }} }})()""")
+        tab.run("new Promise((resume) => setTimeout(resume, 1500)).then(playground.settled)")
+        texts.append(tab.run("document.getElementById('text').value"))
+    assert texts[0] == texts[1]
+
+
+@deep
+def test_writing_on_stops_when_the_reader_types_or_opens_something(tab):
+    go(tab, text="Once upon a time")
+    tab.run("document.querySelectorAll('.writing button')[1].click()")
+    tab.run("new Promise((resume) => setTimeout(resume, 400))")
+    go(tab, text="The cook")
+    tab.run("new Promise((resume) => setTimeout(resume, 600)).then(playground.settled)")
+    assert tab.run("document.getElementById('text').value") == "The cook"
+    assert tab.run("document.querySelectorAll('.writing button')[1].textContent") == "Write on"
+
+
+def heat(tab, temperature):
+    tab.run(f"""(() => {{ const slider = document.getElementById('temperature');
+        slider.value = {temperature}; slider.dispatchEvent(new Event('input')) }})()""")
+
+
+@deep
+def test_at_temperature_2_the_model_does_not_write_what_is_likeliest(tab):
+    texts = set()
+    for _ in range(3):
+        go(tab, text="Once upon a")
+        heat(tab, 2)
+        tab.run("document.querySelector('.writing button').click()")
+        tab.run("new Promise((resume) => setTimeout(resume, 200)).then(playground.settled)")
+        texts.add(tab.run("document.getElementById('text').value"))
+    assert len(texts) > 1
+    heat(tab, 0)
+
+
+@deep
+@torch.no_grad()
+def test_the_lens_marks_what_has_settled_and_what_the_changes_move(tab, runs):
+    _ids, _, intact, run = runs
+    bridge, tokenizer = full()
+    go(tab, view="depth", **STATE)
+    assert tab.wait("document.querySelector('#panel-depth .moved')")
+    read = lambda run: bridge.unembed(bridge.ln_final(torch.from_numpy(run["streams"]))).softmax(-1)  # noqa: E731
+    (now, tokens), (_, before) = (read(each).max(-1) for each in (run, intact))
+    cells = tab.run("""[...document.querySelectorAll('#panel-depth .grid tbody tr')].reverse().map((row) =>
+        [...row.querySelectorAll('button')].map((each) => [each.textContent, each.style.getPropertyValue('--share'),
+            each.classList.contains('settled'), each.classList.contains('moved')]))""")
+    for depth, row in enumerate(cells):
+        for place, (label, share, settled, moved) in enumerate(row):
+            assert label == ih.token_labels(tokenizer, [tokens[depth, place]])[0]
+            assert abs(float(share) - now[depth, place]) < 1e-3
+            assert settled == (tokens[depth, place] == tokens[-1, place]).item()
+            assert moved == (tokens[depth, place] != before[depth, place]).item()
+
+
+@deep
+def test_the_button_for_induction_heads_takes_those_of_notebook_06(tab, course):
+    go(tab, view="break", off="attn2")
+    tab.run("document.querySelector('#panel-break .controls button').click(); playground.settled()")
+    scores = course["models"]["storybook"]["scores"]["induction"]
+    named = [f"L{layer}H{head}" for layer, row in enumerate(scores) for head, score in enumerate(row) if score > 0.25]
+    assert f"off={','.join(named)}" in tab.run("decodeURIComponent(location.hash)")
+    assert len(named) == 5
+
+
+@deep
+def test_both_samples_get_the_same_chances_and_the_first_is_the_model_alone(tab, course):
+    text = "The old man said that"
+    bridge, tokenizer = full()
+    ids = tokenizer(text)["input_ids"]
+    chances = [0.3, 0.9, 0.1, 0.6, 0.8, 0.2, 0.4]
+    tab.run(
+        f"""(() => {{ const chances = {chances}; window.chanced = Math.random;
+            let i = 0; Math.random = () => chances[i++ % 7] }})()"""
+    )
+    go(tab, view="steer", steer="question", dose=4, text=text)
+    write = (
+        "[...document.querySelectorAll('#panel-steer button')].find((each) => each.textContent.startsWith('Let both'))"
+    )
+    tab.run(f"{write}.click()")
+    assert tab.wait(f"!{write}.disabled && document.querySelectorAll('.samples span')[1].textContent")
+    tab.run("Math.random = window.chanced")
+    said = tab.run("[...document.querySelectorAll('.samples span')].map((each) => each.textContent)")
+    for text_, hooks in zip(said, ([], hooks_of({"text": text, "other": "x", "steer": "question", "dose": 4}, course))):
+        made = list(ids)
+        for i in range(30):
+            p = (torch.from_numpy(hooked(bridge, made, hooks)["logits"][-1]) / 0.8).softmax(-1)
+            made.append((p.cumsum(0) > chances[i % 7]).nonzero()[0].item())
+        assert text_ == tokenizer.decode(made[len(ids) :])
+
+
+@deep
+def test_a_cell_is_patched_by_a_click_and_undone_by_another(tab):
+    go(tab, view="patch", text="Little Tom Brown went", other="Little Tim")
+    cell = "document.querySelectorAll('#panel-patch .grid tbody tr')[3].querySelectorAll('button')"
+    for place, expected in [(1, "cells=3.1"), (3, "cells=3.1"), (1, None)]:  # the second text has no place 3
+        tab.run(f"{cell}[{place}].click(); playground.settled()")
+        assert (expected in tab.run("location.hash")) if expected else ("cells" not in tab.run("location.hash"))
+    go(tab, view="patch", cells="4.2,5.12")
+    share = re.search(
+        r"([−\d]+)\s%\sof the way", tab.run("document.querySelector('.way').textContent").replace("\xa0", " ")
+    )[1]
+    at = float(tab.run("document.querySelector('.track').style.getPropertyValue('--at')"))
+    assert abs(at - (int(share.replace("−", "-")) / 100 + 0.5) / 2) < 0.006
+
+
+@deep
+def test_a_sweep_stops_with_its_view(tab):
+    go(tab, view="patch", map=1, text="One " * 60 + "one", other="Two " * 60 + "one")
+    tab.run("document.getElementById('tab-next').click(); playground.settled()")
+    count = """[...document.querySelectorAll('#panel-patch .grid tbody button:not(.closed)')]
+        .filter((each) => each.textContent).length"""
+    before = tab.run(f"new Promise((resume) => setTimeout(resume, 300)).then(() => {count})")
+    assert tab.run(f"new Promise((resume) => setTimeout(resume, 700)).then(() => {count})") == before

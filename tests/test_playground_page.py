@@ -25,6 +25,7 @@ def tab(tmp_path_factory, playground_folder):
     if playground_folder is None:
         pytest.skip(playground.why_not())
     with browser(tmp_path_factory.mktemp("profile")) as opened:
+        opened.call("Network.disable")  # it would report every byte of 22 MB
         yield opened
 
 
@@ -246,6 +247,8 @@ def test_every_story_can_be_walked_through(page):
         assert page.run("document.querySelector('#story a').pathname").endswith(f"/notebooks/{story['notebook']}.html")
         shown(page, f"story={story['id']}")
         assert text_of(page, "#story h2") == story["steps"][0]["title"]
+        text = parse_qs(story["steps"][0]["state"])["text"][0]
+        assert page.run("document.getElementById('text').value") == text
 
 
 def test_a_map_that_is_stopped_and_goes_on_is_finished(page):
@@ -273,6 +276,27 @@ def test_a_control_takes_as_many_other_heads_of_the_same_layers(page):
         assert not {"L4H3", "L4H4", "L3H1"} & set(off)
     shown(page, "view=break&off=L4H0,L4H1,L4H2,L4H3,L4H4")  # three others are not as many
     assert page.run("document.querySelector('#panel-break .controls button:last-child').disabled")
+
+
+def test_an_address_with_an_unknown_direction_steers_nothing(page):
+    for name in ("toString", "nonsense", "random:nonsense", ""):
+        shown(page, f"view=steer&steer={name}")
+        assert "Nothing is changed" in text_of(page, "#changes")
+
+
+def test_a_link_leads_to_the_tokens_that_the_model_has_written(page):
+    """At a high temperature the model writes tokens that its text alone would not give."""
+    chips = "[...document.querySelectorAll('.chips > button')].map((each) => each.textContent)"
+    shown(page, "text=Once upon a")
+    page.run("""(() => { const heat = document.getElementById('temperature');
+        heat.value = 2; heat.dispatchEvent(new Event('input')) })()""")
+    for _ in range(25):
+        page.run("document.querySelector('.writing button').click()")
+    assert page.wait(f"{chips}.length >= 28")
+    written = page.run(chips)
+    address = page.run("playground.settled()")
+    shown(page, address.partition("#")[2])
+    assert page.run(chips) == written
 
 
 def test_an_empty_text_gets_a_hint_and_loses_nothing(page):

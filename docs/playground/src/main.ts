@@ -179,6 +179,7 @@ ready.then(
 );
 
 window.addEventListener("unhandledrejection", ({ reason }) => {
+  if (document.body.classList.contains("failed")) return; // that is said already
   place("status").textContent = `Something went wrong (${reason?.message ?? reason}). Reload the page to go on.`;
   document.body.classList.add("troubled");
 });
