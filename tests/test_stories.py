@@ -311,6 +311,18 @@ def test_a_step_is_short_and_names_tokens_and_heads_that_exist(at):
 
 
 @pytest.mark.parametrize("at", STEPS)
+def test_a_step_names_the_one_or_two_heads_that_are_off(at):
+    off = [part for part in state(at)["off"].split(",") if part.startswith("L")]
+    if len(off) <= 2:
+        assert all(f"`{head}`" in STEPS[at]["text"] for head in off)
+
+
+def test_the_whole_map_is_painted_and_the_ordinary_sentence_lacks_the_five():
+    assert state(("answer", 5))["map"] == "1"
+    assert state(("switch-off", 6))["off"] == FIVE
+
+
+@pytest.mark.parametrize("at", STEPS)
 def test_its_numbers_are_measured(at, page):
     measured = MEASURED.get(at, [])
     assert NUMBER.findall(NAMES.sub("", STEPS[at]["text"])) == [said for said, _ in measured]
