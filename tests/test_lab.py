@@ -94,7 +94,7 @@ def test_the_settings_of_the_course_are_there():
 def test_a_notebook_opens_unchanged_and_nothing_is_asked_or_hides_at_the_side(tab):
     assert tab.run(TITLE).startswith("1 · Baseline")
     assert tab.run("document.querySelector('.jp-Notebook').innerText.includes('Student edition.')")
-    assert tab.run("document.querySelectorAll('.jp-InputPlaceholder').length") >= 1, "the installer is folded"
+    assert tab.wait("document.querySelector('.jp-InputPlaceholder')", 20), "the installer is folded"
     assert tab.run(WIDE) == []
     time.sleep(3)  # what JupyterLab learns from the kernel it writes into the notebook after a while
     assert tab.run(CHANGED) == 0

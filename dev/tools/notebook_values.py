@@ -62,7 +62,7 @@ def names_in(statement):
     places = [node for node in places if isinstance(node, (ast.Attribute, ast.Subscript))]
     places += [node.target for node in nodes if isinstance(node, ast.AugAssign)]
     calls = [node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
-    places += [call.func for call in calls if isinstance(call.func, ast.Attribute)]  # y.append(1), whose result is dropped
+    places += [call.func for call in calls if isinstance(call.func, ast.Attribute)]  # y.append(1)
     changed = {root(place) for place in places} - {""}
     if isinstance(statement, (ast.If, ast.For, ast.While, ast.Try)):  # may leave what was there
         changed |= bound
