@@ -4,6 +4,7 @@
 |---|---|
 | `models` | a name becomes a model and its tokenizer, or a bridge of TransformerLens |
 | `text` | text to tokens and back to labels; `Batch`; the texts that the course carries |
+| `sentences` | the bundled reviews, or a file or data set of the reader's own, and a draw from it |
 | `generation` | one greedy generation with everything that happened in it |
 | `attention` | what heads look at: targets, scores, classes, and a survey of all heads over many texts |
 | `residual` | what is written into the residual stream; the logit lens; direct logit attribution |
@@ -20,6 +21,7 @@
 | `diagram` | a drawing of a transformer, with the parts in question in colour |
 | `claims`, `exercises` | claims that are checked when a cell runs; checkers of the exercises |
 | `corpus` | the survey for corpora and models beyond one laptop; also `interp-helpers survey` in a shell |
+| `identities` | whether a model is built as the package reads it, checked on the model itself |
 | `hooks`, `hub`, `installed`, `files`, `errors` | what the others share |
 
 Importing the package loads nothing else: a name brings its module, and torch with it, when it is first used. The names

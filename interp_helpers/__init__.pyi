@@ -13,6 +13,7 @@ from . import (
     generation,
     hooks,
     hub,
+    identities,
     installed,
     interventions,
     live,
@@ -31,6 +32,7 @@ from .errors import ArgumentError, CheckError, ClaimError, FileError, InterpErro
 from .evidence import induction_dates, published_figures, training_log
 from .generation import Generation, record_generation
 from .models import context_length, empty_model, load_bridge, load_model
+from .sentences import draw_sentences, load_sentences
 from .text import (
     Batch,
     book_excerpts,
@@ -38,10 +40,10 @@ from .text import (
     encode_pair,
     equal_length,
     inside_quotation,
-    load_sentences,
     pair_for,
     passages,
     prompt_for,
+    question,
     repeated_random_tokens,
     shuffled,
     token_batches,

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from .attention import as_array, in_full
 from .errors import ArgumentError, ModelError, check_finite, checked
 from .hooks import is_bridge, read, visit_attention, visit_attention_outputs
+from .identities import require
 from .models import prepare
 from .progress import progress
 
@@ -41,7 +43,7 @@ def attention_output_norms(model, batches):
     by_text = []  # (position, layer) each
     for texts in progress(batches, "batch"):
         batch = prepare(model, texts)
-        norms = _measure_outputs(model, batch, lambda output: output.norm(dim=-1).cpu().double())
+        norms = _measure_outputs(model, batch, lambda output: in_full(output).norm(dim=-1).cpu().double())
         mask = batch.mask.cpu()
         check_finite(**{f"What layer {layer} adds": of_layer[mask] for layer, of_layer in enumerate(norms)})
         by_text += norms.masked_fill(~mask, torch.nan).permute(1, 2, 0)
@@ -75,15 +77,16 @@ def written_by_key(bridge, texts, layer):
         raise ModelError(f"written_by_key needs a bridge, as load_bridge gives it; got a {type(bridge).__name__}.")
     if layer not in range(bridge.cfg.n_layers):
         raise ArgumentError(f"There is no layer {layer!r}; layers go from 0 to {bridge.cfg.n_layers - 1}.")
+    require(bridge, "heads", "adds")
     seen, batch = {}, prepare(bridge, texts)
     with visit_attention(bridge, lambda number, pattern, values: seen.update({number: (pattern, values)})):
         read(bridge, batch)
-    pattern, values = seen[layer]
-    attention, W_O = bridge.blocks[layer].attn, bridge.W_O[layer]  # (head, d_head, d_model)
+    pattern, values, W_O = map(in_full, (*seen[layer], bridge.W_O[layer]))  # W_O: (head, d_head, d_model)
+    attention = bridge.blocks[layer].attn
     b_V, b_O = getattr(attention, "b_V", None), getattr(attention, "b_O", None)
-    constant = torch.zeros_like(W_O[0, 0]) if b_O is None else b_O
+    constant = torch.zeros_like(W_O[0, 0]) if b_O is None else in_full(b_O)
     if b_V is not None:
-        of_heads = b_V.reshape(-1, values.shape[-1])  # one for each head, or for each group of heads
+        of_heads = in_full(b_V).reshape(-1, values.shape[-1])  # one for each head, or for each group of heads
         of_heads = of_heads.repeat_interleave(len(W_O) // len(of_heads), 0)
         values, constant = values - of_heads[:, None], constant + torch.einsum("hd,hdm->m", of_heads, W_O)
     return pattern, torch.einsum("thkd,hdm->thkm", values, W_O), constant.detach()
@@ -100,6 +103,7 @@ def by_source(
     >>> both.flatten(1).tolist()
     [[4.0, 1.0], [0.0, 6.0], [0.0, 0.0]]
     """
+    pattern, written = in_full(pattern), in_full(written)  # what is left of a difference needs all digits
     every = torch.einsum("thqk,thkm->tqm", pattern, written)
     first = torch.einsum("thq,thm->tqm", pattern[..., 0], written[:, :, 0])
     own = torch.einsum("thq,thqm->tqm", pattern.diagonal(dim1=-2, dim2=-1), written)
@@ -128,7 +132,7 @@ class Fit(NamedTuple):
 def position_rows(values: Values, mask: Mask, *, first: int = 1, last: int = 30) -> Rows:
     """Rows for a regression of values on position, for positions `first` to `last - 1`. The first token is left out
     by default: attention has nothing to choose there, and its vector is unlike all others."""
-    position = torch.arange(mask.shape[1], device=mask.device)
+    values, position = in_full(values), torch.arange(mask.shape[1], device=mask.device)
     counted = mask & (position >= first) & (position < last)
     return _rows(values, mask, counted, {"position": position.to(values.dtype).expand(values.shape)})
 
@@ -137,6 +141,7 @@ def position_rows(values: Values, mask: Mask, *, first: int = 1, last: int = 30)
 def lag_rows(values: Values, mask: Mask, *, lags: int = 2, first: int = 1) -> Rows:
     """Rows for a regression of values on those of the `lags` tokens before, none of them earlier than `first`.
     Predictors are named "t-1", "t-2", ...: the token before, the one before that."""
+    values = in_full(values)
     counted = mask & (torch.arange(mask.shape[1], device=mask.device) >= max(first, 0) + lags)
     return _rows(values, mask, counted, {f"t-{lag}": values.roll(lag, -1) for lag in range(1, lags + 1)})
 
@@ -161,9 +166,10 @@ def within(rows: Rows, groups: Int[Tensor, " row"]) -> Rows:
     """
     _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
     compared = counts[group] > 1
-    values = torch.cat([rows.y[..., None], rows.X], -1)
+    # Float64, on the CPU because Apple's GPUs have none: a group may have many rows.
+    values, group, counts = torch.cat([rows.y[..., None], rows.X], -1).cpu().double(), group.cpu(), counts.cpu()
     sums = values.new_zeros(len(values), len(counts), values.shape[-1]).index_add(1, group, values)
-    centred = (values - (sums / counts[:, None])[:, group])[:, compared]
+    centred = (values - (sums / counts[:, None])[:, group]).to(in_full(rows.y))[:, compared]
     return Rows(centred[..., 0], centred[..., 1:], rows.sentence[compared], rows.position[compared], rows.names)
 
 
@@ -178,13 +184,37 @@ def regress(rows: Rows) -> Fit:
     import statsmodels.api as sm
 
     terms, tables, r2 = ["intercept", *rows.names], [], []
-    for y, design in zip(rows.y.numpy(force=True), _designs(rows)):
+    for y, design in zip(as_array(rows.y), _designs(rows)):
         ordinary = sm.OLS(y, design).fit()
         clustered = ordinary.get_robustcov_results("cluster", groups=rows.sentence.numpy(force=True))
         intervals = np.column_stack([ordinary.params, ordinary.conf_int(), clustered.conf_int()])
         tables.append(pd.DataFrame(intervals, terms, ["coefficient", "low", "high", "clustered low", "clustered high"]))
         r2.append(ordinary.rsquared)
     return Fit(pd.concat(dict(enumerate(tables)), names=["layer", "term"]), np.array(r2))
+
+
+@checked
+def resampled(rows: Rows, resamples: int = 999, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """What `regress` would find if other sentences had come: a bootstrap, which draws as many sentences as there are,
+    with replacement, and takes all rows of each (Efron 1979).
+
+    Returns (coefficients, r2): `(layer, draw, term)`, the intercept first, and `(layer, draw)`. All layers have the
+    same draws, so that they can be compared. Raises ArgumentError as `regress` does.
+    """
+    columns = np.concatenate([_designs(rows), as_array(rows.y)[..., None]], -1)  # (layer, row, term and y)
+    _, number = np.unique(rows.sentence.numpy(force=True), return_inverse=True)
+    count, generator = number.max() + 1, np.random.default_rng(seed)
+    drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)  # how often: (draw, sentence)
+    sums = []  # of the products of columns, which are all that least squares needs: (draw, term and y, term and y)
+    for of_layer in columns:
+        products = np.zeros((count, *2 * of_layer.shape[-1:]))
+        np.add.at(products, number, of_layer[:, :, None] * of_layer[:, None])
+        sums.append(np.tensordot(drawn, products, 1))
+    sums = np.stack(sums)
+    XX, Xy, yy = sums[..., :-1, :-1], sums[..., :-1, -1], sums[..., -1, -1]
+    coefficients = (np.linalg.pinv(XX, hermitian=True) @ Xy[..., None])[..., 0]
+    left, around_mean = yy - (coefficients * Xy).sum(-1), yy - Xy[..., 0] ** 2 / XX[..., 0, 0]
+    return coefficients, 1 - left / around_mean
 
 
 @checked
@@ -196,18 +226,18 @@ def held_out_r2(rows: Rows, folds: int = 5) -> np.ndarray:
 
     line = linear_model.LinearRegression(fit_intercept=False)  # the design has one
     dealt = {"groups": rows.sentence.numpy(force=True), "cv": model_selection.GroupKFold(folds)}
-    layers = zip(rows.y.numpy(force=True), _designs(rows))
+    layers = zip(as_array(rows.y), _designs(rows))
     return np.array([metrics.r2_score(y, model_selection.cross_val_predict(line, X, y, **dealt)) for y, X in layers])
 
 
 def _designs(rows):
     """The columns that a regression multiplies by its coefficients, the intercept's first: (layer, row, term)."""
     check_finite(y=rows.y, X=rows.X)
-    designs = torch.cat([torch.ones_like(rows.X[..., :1]), rows.X], -1)
+    designs = torch.cat([torch.ones_like(rows.X[..., :1]), rows.X], -1).cpu().double()
     count, terms, sentences = *designs.shape[1:], len(rows.sentence.unique())
     if sentences < 2 or count <= terms:
         raise ArgumentError(f"{count} rows from {sentences} sentences are too few for {terms} terms and their errors.")
     constant = (rows.y == rows.y[:, :1]).all(1)
-    if constant.any() or (torch.linalg.matrix_rank(designs.double()) < terms).any():
+    if constant.any() or (torch.linalg.matrix_rank(designs) < terms).any():
         raise ArgumentError("The predictors depend on each other, or something never changes in a layer.")
     return designs.numpy(force=True)

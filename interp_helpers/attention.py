@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .errors import ArgumentError, check_finite, checked
 from .hooks import read, visit_attention
+from .identities import holds
 from .models import prepare
 from .progress import progress
 
@@ -91,7 +92,21 @@ def target_score(
     if not has_target.any(-1).all():
         raise ArgumentError("target_score: no query has a target. Take a text with more tokens, or with repeated ones.")
     _check_rows(pattern, has_target)
-    return (pattern * target).sum((-2, -1)) / has_target.sum(-1)
+    return (in_full(pattern) * target).sum((-2, -1)) / has_target.sum(-1)
+
+
+def in_full(numbers):
+    """A tensor in half precision as float32, any other as it is: what is added up in half loses digits, or is infinite.
+
+    >>> in_full(torch.ones(2, dtype=torch.bfloat16)).dtype, in_full(torch.ones(2, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def as_array(numbers):
+    """A tensor of any type and device, or what numpy takes, as an array of float64."""
+    return np.asarray(numbers.detach().cpu().double() if isinstance(numbers, Tensor) else numbers, dtype=float)
 
 
 def _entropy(pattern):
@@ -114,7 +129,7 @@ def entropy_share(pattern: Float[Tensor, "*batch query query"]) -> Float[Tensor,
     _check_rows(pattern)
     if pattern.shape[-1] < 2:
         raise ArgumentError("entropy_share: no query has a choice; give a text of two tokens or more.")
-    return _entropy_shares(pattern).mean(-1)
+    return _entropy_shares(in_full(pattern)).mean(-1)
 
 
 def _entropy_shares(pattern):
@@ -137,7 +152,7 @@ def value_weighted(
     tensor([[1.0000, 0.0000],
             [0.2500, 0.7500]])
     """
-    moved = pattern * value_norms[..., None, :]
+    moved = in_full(pattern) * in_full(value_norms)[..., None, :]
     return moved / moved.sum(-1, keepdim=True)
 
 
@@ -188,7 +203,7 @@ def bootstrap_interval(values, level=0.95, resamples=999, seed=0):
 
     values: `(text, ...)`, a tensor or an array. Returns (low, high), arrays `(...)`, NaN where a text has NaN.
     """
-    values, generator = np.asarray(values), np.random.default_rng(seed)
+    values, generator = as_array(values), np.random.default_rng(seed)
     means = [values[generator.integers(len(values), size=len(values))].mean(0) for _ in range(resamples)]
     return tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
@@ -240,13 +255,14 @@ def _batch_sums(model, batch, targets):
             raise ArgumentError(f"The target {name!r} must be (text, query, key), here {wanted}; it is {got}.")
         # Padding stands on the right, where no token looks: leaving it out as a query is enough.
         marked[..., number] = target & batch.mask[:, :, None]
-    chosen = batch.mask[:, 1:].sum(1, keepdim=True)
-    counts = torch.cat([marked.any(2).sum(1), chosen, chosen], 1)
+    chosen, weighted = batch.mask[:, 1:].sum(1, keepdim=True), holds(model, "values")
+    counts = torch.cat([marked.any(2).sum(1), chosen * weighted, chosen], 1)
     targets, mask, sums = marked.flatten(1, 2).float(), batch.mask[:, None, 1:, None], []
 
     def visit(layer, pattern, values):
         """pattern: (text, head, query, key); values: (text, head, key, d_head)."""
-        pattern, norms = pattern.float(), values.float().norm(dim=-1)  # half-precision models add up in float32
+        pattern = pattern.float()  # half-precision models add up in float32
+        norms = values.float().norm(dim=-1) if weighted else torch.ones_like(pattern[:, :, 0])
         to_targets = pattern.flatten(2) @ targets.to(pattern.device)  # a device_map puts layers on several devices
         later = pattern[:, :, 1:]
         from_first = later[..., 0] * norms[:, :, :1] / (later @ norms[..., None])[..., 0]
@@ -255,7 +271,7 @@ def _batch_sums(model, batch, targets):
         sums.append(torch.cat([to_targets, rest], -1).cpu().double())  # on the CPU: Apple's GPUs have no float64
         check_finite(**{f"The attention of layer {layer}": sums[-1]})
 
-    with visit_attention(model, visit):
+    with visit_attention(model, visit, values=weighted):
         read(model, batch)
     return torch.stack(sums, 1), counts.cpu().double()
 
@@ -276,7 +292,7 @@ def top_head(scores):
     >>> top_head(torch.tensor([[0.1, 0.2], [0.7, 0.3]]))
     (1, 0)
     """
-    return divmod(int(np.nanargmax(scores)), scores.shape[1])
+    return divmod(int(np.nanargmax(as_array(scores))), scores.shape[1])
 
 
 def scores_table(scores):
@@ -284,5 +300,5 @@ def scores_table(scores):
     import pandas as pd
 
     layers, heads = next(iter(scores.values())).shape
-    columns = {name: np.asarray(score).ravel() for name, score in scores.items()}
+    columns = {name: as_array(score).ravel() for name, score in scores.items()}
     return pd.DataFrame(columns, index=head_labels(layers, heads))

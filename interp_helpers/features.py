@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .errors import ArgumentError, checked
+from .errors import ArgumentError, check_finite, checked
+from .models import prepare
 from .views import Context
 
 FOLDER = Path(__file__).parent / "data" / "features"
@@ -147,14 +148,16 @@ def capture(
     """The residual stream after a layer: `(text, position, d_model)`. Later layers do not run.
 
     what: another hook of the layer, such as "mlp.hook_post" for its neurons, `(text, position, neuron)`. dtype: half
-    precision takes half of the memory, and loses less than an autoencoder does.
+    precision takes half of the memory, and loses less than an autoencoder does. Raises errors as `prepare`, and
+    ArgumentError for numbers that are not finite, or too large for the dtype.
     """
-    name, captured = f"blocks.{layer}.{what}", None
+    name, captured, tokens = f"blocks.{layer}.{what}", None, prepare(bridge, tokens).tokens
     for part, place in zip(tokens.split(16), torch.arange(len(tokens)).split(16)):  # more at once are slower
         _, cache = bridge.run_with_cache(part, names_filter=[name], stop_at_layer=layer + 1)
         if captured is None:
             captured = torch.empty(*tokens.shape, cache[name].shape[-1], dtype=dtype)
         captured[place] = cache[name].to("cpu", dtype)
+    check_finite(**{f"{name} in {dtype}": captured})  # float16 ends at 65504, and some streams go further
     return captured
 
 
@@ -193,7 +196,11 @@ def explained_variance(streams: Float[Tensor, "token d_model"], reconstructed: F
     >>> explained_variance(streams, streams), explained_variance(streams, streams.mean(0).expand(3, 2))
     (1.0, 0.0)
     """
-    return 1 - ((streams - reconstructed).square().sum() / (streams - streams.mean(0)).square().sum()).item()
+    mean, sums = streams.cpu().mean(0, dtype=torch.float64), 0
+    for pair in zip(streams.split(PIECE), reconstructed.split(PIECE)):
+        x, found = (piece.cpu().double() for piece in pair)  # on the CPU: Apple's GPUs have no float64
+        sums += torch.stack([(x - found).square().sum(), (x - mean).square().sum()])
+    return 1 - (sums[0] / sums[1]).item()
 
 
 @checked

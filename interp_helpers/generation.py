@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .attention import in_full
 from .errors import ModelError
 from .models import context_length, prepare
 from .text import encode
@@ -43,7 +44,8 @@ class Generation:
 
 @torch.no_grad()
 def record_generation(model, tokenizer, prompt, max_new_tokens=40, repetition_penalty=1.0):
-    """Continue a prompt greedily and keep attentions, hidden states and logits of every step: a Generation, on the CPU.
+    """Continue a prompt greedily and keep attentions, hidden states and logits of every step: a Generation, on the CPU
+    and in float32 at least.
 
     max_new_tokens: fewer come when the model ends the text itself. repetition_penalty: 1 leaves the logits alone; above
     1, those of tokens that occurred before are divided by it when positive and multiplied by it when negative (Keskar
@@ -65,13 +67,13 @@ def record_generation(model, tokenizer, prompt, max_new_tokens=40, repetition_pe
     # A layer with a sliding window gives the newest keys only: those that it dropped get 0, on the left.
     patterns = []
     for keys, layers in enumerate(out.attentions, start=length):
-        patterns.append(torch.cat([pad(pattern, (keys - pattern.shape[-1], 0)).cpu() for pattern in layers]))
+        patterns.append(torch.cat([pad(in_full(pattern), (keys - pattern.shape[-1], 0)).cpu() for pattern in layers]))
     return Generation(
         tokens=out.sequences[0].cpu(),
         prompt_length=length,
         text=tokenizer.decode(out.sequences[0, length:]),
         attentions=patterns,
-        hidden_states=[torch.cat(layers).cpu() for layers in out.hidden_states],
-        logits=torch.cat(out.logits).cpu(),
-        scores=torch.cat(out.scores).cpu(),
+        hidden_states=[in_full(torch.cat(layers)).cpu() for layers in out.hidden_states],
+        logits=in_full(torch.cat(out.logits)).cpu(),
+        scores=in_full(torch.cat(out.scores)).cpu(),
     )

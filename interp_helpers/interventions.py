@@ -20,9 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .attention import survey
+from .attention import in_full, survey
 from .errors import ArgumentError, ModelError, check_finite, checked
 from .hooks import is_bridge, read
+from .identities import require
 from .models import prepare
 from .progress import progress
 
@@ -85,6 +86,7 @@ def log_odds(logits: Float[Tensor, "*shape vocabulary"], tokens: Int[Tensor, "*s
     >>> log_odds(torch.tensor([[0.0, 0, 0], [50, 0, 0]]), torch.tensor([1, 0]))
     tensor([-0.6931, 49.3069])
     """
+    logits = in_full(logits)
     others = logits.scatter(-1, tokens[..., None], -torch.inf)
     return logits.gather(-1, tokens[..., None])[..., 0] - others.logsumexp(-1)
 
@@ -105,20 +107,26 @@ def logit_difference(model, texts, right: int | Int[Tensor, " text"], wrong: int
 
 def head_z(bridge, texts):
     """z of every head, values weighted by attention, before W_O: `(layer, head, batch, position, d_head)`."""
+    _needs(bridge, "values", "heads")
     names = [f"blocks.{layer}.attn.hook_z" for layer in range(_shape(bridge)[0])]
     return _record(bridge, texts, names).permute(0, 3, 1, 2, 4)
 
 
 def mean_z(bridge, batches):
-    """Mean z of every head over all tokens of a reference set, for mean ablation: `(layer, head, d_head)`."""
+    """Mean z of every head over all tokens of a reference set, for mean ablation: `(layer, head, d_head)`.
+
+    Added up in float64, on the CPU because Apple's GPUs have none. The mean is float32 even where the model is not.
+    """
     total, count = 0, 0
     for batch in (prepare(bridge, texts) for texts in batches):
-        total, count = total + head_z(bridge, batch)[:, :, batch.mask].sum(2), count + batch.lengths.sum()
-    return total / count
+        z = head_z(bridge, batch)[:, :, batch.mask]
+        total, count = total + z.cpu().sum(2, dtype=torch.float64), count + z.shape[2]
+    return (total / count).to(in_full(z[:0]))
 
 
 def residual_streams(bridge, texts):
     """The residual stream before every layer, and after the last: `(layer + 1, batch, position, d_model)`."""
+    _needs(bridge, "depths")
     return _record(bridge, texts, [_stream(bridge, layer) for layer in range(_shape(bridge)[0] + 1)])
 
 
@@ -131,10 +139,11 @@ def patch_heads(bridge, heads, z: Z = 0.0):
     """Hooks that replace the z of heads. Weights stay as they are, and W_O and its bias still work on the new z.
 
     heads: a list of (layer, head). z: 0 for zero ablation, `mean_z` for mean ablation, `head_z` of another run for
-    activation patching. Raises ModelError for a model that is no bridge, ArgumentError for a head that does not exist,
-    for NaN, and, when the bridge runs, for texts of another number or length than those of z.
+    activation patching. Raises ModelError for a model that is no bridge or is built otherwise (`identities`),
+    ArgumentError for a head that does not exist, for NaN, and, when the bridge runs, for texts of another number or
+    length than those of z.
     """
-    shape, hooks = _shape(bridge), []
+    shape, hooks = _needs(bridge, "heads"), []
     z = z if isinstance(z, Tensor) else torch.full((*shape, 1), z, dtype=torch.float32)
     if z.shape[:2] != shape:
         raise ArgumentError(f"z must be (layer, head, ...) of {shape} layers and heads; got {tuple(z.shape)}.")
@@ -153,7 +162,7 @@ def patch_stream(bridge, layer, vectors: Vectors, positions=None):
     or a list, from the end when negative; None for everywhere. Raises errors as `patch_heads` does, and for a layer or
     a position that does not exist.
     """
-    layers, _ = _shape(bridge)
+    layers, _ = _needs(bridge, "depths")
     if layer not in range(layers + 1) or vectors.shape[-1] != bridge.cfg.d_model:
         raise ArgumentError(f"Layers go from 0 to {layers}, after the last; vectors have {bridge.cfg.d_model} numbers.")
     return [(_stream(bridge, layer), _put(vectors, (slice(None), slice(None) if positions is None else positions)))]
@@ -180,6 +189,7 @@ def streams_without(bridge, texts, heads, z: Z = 0.0):
     arXiv:2211.00593; Goldowsky-Dill et al. 2023, arXiv:2304.05969) gives such streams to one channel of a later head,
     with `read_channels` and `patch_channel`. heads, z: as `patch_heads` takes them, and the same errors.
     """
+    _needs(bridge, "stream")
     streams = residual_streams(bridge, texts)
     written = [f"blocks.{layer}.hook_attn_out" for layer in range(len(streams) - 1)]
     own, kept = _record(bridge, texts, written), _put_streams(bridge, streams)
@@ -196,7 +206,7 @@ def read_channels(bridge, streams: Float[Tensor, "depth batch position d_model"]
     Keys and values that several heads share stand there once, so their head axis may be shorter. streams: as
     `residual_streams` gives them, else ArgumentError. Positions mean nothing here, so a text may be a single position.
     """
-    layers, _ = _shape(bridge)
+    layers, _ = _needs(bridge, "values", "depths")
     if len(streams) != layers + 1:
         raise ArgumentError(f"streams must be as residual_streams gives them, {layers + 1} deep; got {len(streams)}.")
     names = {channel: [f"blocks.{layer}.attn.hook_{channel}" for layer in range(layers)] for channel in "qkv"}
@@ -215,7 +225,7 @@ def patch_channel(bridge, heads, channel: str, values: Float[Tensor, "layer batc
     of queries or keys spans all heads. It does not work on latent attention (DeepSeek), whose channels have other axes.
     Raises ArgumentError for another channel, and errors as `patch_heads` does.
     """
-    shape, hooks = _shape(bridge), []
+    shape, hooks = _needs(bridge, "values" if channel == "v" else "rows"), []
     if channel not in ("q", "k", "v"):
         raise ArgumentError(f'There is no channel {channel!r}. A head reads through "q", "k" and "v".')
     if len(values) != shape[0]:
@@ -234,7 +244,7 @@ def z_gradient(bridge, metric):
     returns a number with its gradient, so not one of this module's, which compute without: take `bridge(tokens)`.
     Raises ArgumentError for another metric.
     """
-    layers, _ = _shape(bridge)
+    layers, _ = _needs(bridge, "heads")
     kept = []
 
     def keep(z, hook):
@@ -259,6 +269,7 @@ def permute_queries(bridge, factor=1.0, seed=0):
     passes is hook_q, which stands before rotary embeddings, and before a norm of queries where a model has one. Raises
     ModelError for a model that is no bridge.
     """
+    _needs(bridge, "rows")
     orders = _orders(bridge, seed)
     heads = torch.arange(orders.shape[1])[:, None]
 
@@ -392,6 +403,13 @@ def _shape(bridge):
     if not is_bridge(bridge):
         raise ModelError(f"Hooks need a bridge, as load_bridge gives it; got a {type(bridge).__name__}.")
     return bridge.cfg.n_layers, bridge.cfg.n_heads
+
+
+def _needs(bridge, *names):
+    """The same, of a bridge in which some of `identities.IDENTITIES` hold."""
+    shape = _shape(bridge)
+    require(bridge, *names)
+    return shape
 
 
 def _existing(place, shape):

@@ -56,7 +56,10 @@ def set_style():
 
 def _array(values):
     """Numbers as an array, also those of a tensor on another device or with a gradient."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype.itemsize == 2 else values  # numpy has no bfloat16
+    return np.asarray(values)
 
 
 def heatmap(values, ax, *, xlabel, ylabel, label, xticks=None, yticks=None, limits=(None, None), cmap=None):

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .attention import as_array, in_full
 from .errors import ArgumentError, checked
 
 
@@ -40,12 +41,12 @@ def fit(x: Float[Tensor, "token d_model"], y: Int[Tensor, " token"], decay: int 
     from sklearn.linear_model import LogisticRegression
 
     _check_labels(y)
-    x = x.double()  # or a dimension that is always 1000.1 would seem to vary, because its mean is rounded
+    device, x = x.device, x.cpu().double()  # or a dimension that is always 1000.1 would seem to vary, by rounding
     mean, scale = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
     regression = LogisticRegression(C=1 / (decay * len(y)), solver="newton-cholesky", max_iter=100)
-    regression.fit(((x - mean) / scale).float().numpy(), y.numpy())
+    regression.fit(((x - mean) / scale).float().numpy(), y.cpu().numpy())
     weight = torch.tensor(regression.coef_[0]) / scale
-    return Probe(weight.float(), regression.intercept_.item() - (weight @ mean).item())
+    return Probe(weight.float().to(device), regression.intercept_.item() - (weight @ mean).item())
 
 
 def _check_labels(y):
@@ -65,7 +66,7 @@ def auc(scores: Float[Tensor, " token"], y: Int[Tensor, " token"]) -> float:
     from sklearn.metrics import roc_auc_score
 
     _check_labels(y)
-    return float(roc_auc_score(y.numpy(), scores.numpy()))
+    return float(roc_auc_score(y.cpu().numpy(), as_array(scores)))
 
 
 @checked
@@ -103,7 +104,8 @@ def difference_of_means(x: Float[Tensor, "token d_model"], y: Int[Tensor, " toke
     tensor([3., 3.])
     """
     _check_labels(y)
-    return x[y == 1].float().mean(0) - x[y == 0].float().mean(0)
+    one, zero = (x[y == label].cpu().mean(0, dtype=torch.float64) for label in (1, 0))
+    return (one - zero).float().to(x.device)
 
 
 @checked
@@ -113,10 +115,11 @@ def discriminant(x: Float[Tensor, "token d_model"], y: Int[Tensor, " token"]) ->
     It is the direction to *read* the label along, where the difference of means is the one to *write* it along (Haufe
     et al. 2014, doi:10.1016/j.neuroimage.2013.10.067). With these two, `erase` is LEACE.
     """
-    centred = x.double() - x.double().mean(0)
+    device, x, y = x.device, x.cpu().double(), y.cpu()
+    centred = x - x.mean(0)
     covariance = centred.T @ centred / len(x)
     small = covariance.diagonal().mean() * 1e-4 * torch.eye(x.shape[1], dtype=torch.double)  # it may be singular
-    return torch.linalg.solve(covariance + small, difference_of_means(x, y).double()).float()
+    return torch.linalg.solve(covariance + small, difference_of_means(x, y).double()).float().to(device)
 
 
 @checked
@@ -136,6 +139,7 @@ def erase(
     >>> erase(torch.tensor([[3.0, 1]]), torch.zeros(2), torch.tensor([1.0, 0]), torch.tensor([1.0, 1]))
     tensor([[ 0., -2.]])
     """
+    x, mean, read, write = map(in_full, (x, mean, read, write))
     overlap = read @ write
     if overlap.abs() <= 1e-6 * read.norm() * write.norm():
         raise ArgumentError(

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .errors import ArgumentError, ModelError, checked
+from .errors import ArgumentError, checked
+from .identities import require
 from .models import prepare
 
 _TOLERANCE = 1e-3  # of a vector's length: float32 sums of many layers stay far below, a forgotten part far above
@@ -32,19 +33,19 @@ class Unembedding(NamedTuple):
     b_U: Float[Tensor, " vocabulary"]  # noqa: N815 - the field's names
 
     @classmethod
-    @torch.no_grad()
     def of(cls, bridge):
         """The final norm and the unembedding of a bridge: its own tensors, not copies. Raises ModelError when they do
-        not make the logits of a token: Gemma caps logits, Granite scales them."""
+        not make its logits: Gemma 2 caps them, Granite scales them (`identities`)."""
+        require(bridge, "logits")
+        return cls.unchecked(bridge)
+
+    @classmethod
+    def unchecked(cls, bridge):
+        """The same, whether or not it makes the bridge's logits."""
         weight, bias = bridge.ln_final.weight.detach(), getattr(bridge.ln_final, "bias", None)
         bias = torch.zeros_like(weight) if bias is None else bias.detach()
         centred = bridge.cfg.normalization_type.startswith("LN")
-        unembedding = cls(weight, bias, float(bridge.cfg.eps), centred, bridge.W_U.detach(), bridge.b_U.detach())
-        logits, cache = bridge.run_with_cache(torch.zeros(1, 1, dtype=torch.long, device=weight.device))
-        expected = to_logits(cache["resid_post", -1], unembedding)
-        if not (expected - logits).abs().max() <= _TOLERANCE * logits.abs().max():  # NaN is not
-            raise ModelError(f"{type(bridge.original_model).__name__} scales or caps its logits, or they are NaN.")
-        return unembedding
+        return cls(weight, bias, float(bridge.cfg.eps), centred, bridge.W_U.detach(), bridge.b_U.detach())
 
 
 def parts(cache, *, heads=False):
@@ -54,8 +55,10 @@ def parts(cache, *, heads=False):
     heads: split attention into heads, which come first, with all attention biases as one part, "attention biases".
 
     Names: "embedding", "position" (where it is learned), "attention 0", "mlp 0", ..., in the order in which the model
-    adds them; a head's is like "L2H5". Raises ArgumentError when they do not sum to the stream, as behind a norm.
+    adds them; a head's is like "L2H5". Raises ModelError when what layers or heads write does not add up in this model
+    (`identities`), and ArgumentError when the parts do not sum to the stream, as in a run with patches.
     """
+    require(cache.model, "stream", *["heads", "adds"] * heads)
     if heads:
         vectors, labels = cache.get_full_resid_decomposition(expand_neurons=False, return_labels=True)
     else:
@@ -193,6 +196,7 @@ def _scale(stream, unembedding):
 def _complete(vectors, stream):
     """The vectors, if they sum to the stream, position by position: a long one must not hide what a short one lacks."""
     size = torch.maximum(stream.norm(dim=-1), vectors.norm(dim=-1).amax(0))  # long parts may cancel
-    if not ((vectors.sum(0) - stream).norm(dim=-1) <= _TOLERANCE * size).all():  # NaN is not
-        raise ArgumentError("The parts do not sum to the stream: one is missing or NaN, or a norm comes after it.")
+    tolerance = max(_TOLERANCE, 8 * torch.finfo(stream.dtype).eps)  # half precision rounds the stream at every layer
+    if not ((vectors.sum(0) - stream).norm(dim=-1) <= tolerance * size).all():  # NaN is not
+        raise ArgumentError("The parts do not sum to the stream: one is missing or NaN, or a hook has changed it.")
     return vectors

@@ -10,12 +10,10 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from .errors import ArgumentError, TextError, checked, explained
-from .hub import find_folder
 
 DATA = Path(__file__).parent / "data"
 EXCERPTS = {"held out": "held_out.csv", "training": "training.csv.xz"}
 _PIECES = 4  # into how many tokens a character falls at most: it has four bytes at most
-TEXT_COLUMNS = ("text", "sentence", "review", "content")  # where a table's sentences are looked for, in this order
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -136,6 +134,32 @@ def encode_pair(tokenizer, clean, corrupted):
     if torch.equal(*pair):
         raise TextError("Both texts have the same tokens; there is nothing to patch. Change a word.")
     return pair
+
+
+def question(tokenizer, prompt, right, wrong):
+    """What a model reads before two answers part, and their first tokens that differ: (tokens, right, wrong).
+
+    tokens: `(1, position)`. right, wrong: token ids, which `interventions.logit_difference` takes with them. The prompt
+    and each answer are made into tokens together, so an answer begins with its space; a prompt's own last space counts
+    only where the answers have none. What both answers share joins the prompt, such as a space that is a token of its
+    own, or the first half of a name: the model is asked after it.
+
+    Raises TextError as `encode` does; when no token tells the answers apart, because they are the same or one goes on
+    where the other ends; and when they part at the first token, so that nothing is left to read.
+
+    >>> from interp_helpers import load_model
+    >>> tokens, right, wrong = question(load_model(device="cpu")[1], "The dog bit his wooden", " leg", " button")
+    >>> tokens.shape, right, wrong
+    (torch.Size([1, 5]), 3155, 6790)
+    """
+    start = prompt.rstrip(" ") if right[:1] == wrong[:1] == " " else prompt
+    rows = [encode(tokenizer, start + answer)[0] for answer in (right, wrong)]
+    same = next((place for place, (one, other) in enumerate(zip(*rows)) if one != other), None)
+    if same is None:
+        raise TextError(f"No token tells {right!r} from {wrong!r} after {prompt[-40:]!r}; choose answers that part.")
+    if same == 0:
+        raise TextError(f"There is nothing to read before {right!r} and {wrong!r} part. Give a longer prompt.")
+    return rows[0][None, :same], *(row[same].item() for row in rows)
 
 
 def token_labels(tokenizer, tokens):
@@ -261,53 +285,3 @@ def book_excerpts(part="held out"):
     if part not in EXCERPTS:
         raise ArgumentError(f"There are no excerpts {part!r}; there are {' and '.join(map(repr, EXCERPTS))}.")
     return pd.read_csv(DATA / EXCERPTS[part], keep_default_na=False)
-
-
-def load_sentences(name="reviews", *, split="test", column=None):
-    """Sentences as a table with a column "text", and "label" where the source has one.
-
-    name: "reviews" (bundled: 200 short film reviews written for this course, half of them "positive"), a Hugging Face
-        data set such as "cornell-movie-review-data/rotten_tomatoes", a local folder of one, or a local file: csv with a
-        header, or txt with a sentence a line.
-    split: which part of a data set; a file has none. column: the column that holds the text; without it, the first
-        that is called like one of TEXT_COLUMNS.
-
-    Empty sentences are left out. Raises TextError when there is no such file, data set, split or column, when the hub
-    cannot be reached, and when nothing is left.
-
-    >>> load_sentences()["label"].value_counts().to_dict()
-    {'positive': 100, 'negative': 100}
-    """
-    name, wanted = str(name), [column] if column else TEXT_COLUMNS
-    advice = f"It needs a header with {' or '.join(wanted)}, UTF-8, and quotes around text that holds a comma."
-    with explained(TextError, f"{name!r} cannot be read", advice):
-        table = _read_table(str(DATA / "reviews.csv") if name == "reviews" else name, wanted, split)
-        text = table[next((each for each in wanted if each in table.columns), wanted[0])]
-    table = table.assign(text=text.fillna("").astype(str).str.strip()).filter(["text", "label"])
-    if (table := table[table["text"] != ""].reset_index(drop=True)).empty:
-        raise TextError(f"{name!r} holds no sentence.")
-    return table
-
-
-def _read_table(name, columns, split):
-    """A file, or one split of a data set, as a table; those columns of a csv hold strings."""
-    path = Path(name).expanduser()
-    if not path.is_file():
-        from datasets import disable_progress_bars, load_dataset
-
-        disable_progress_bars()
-        return load_dataset(str(find_folder(name, "dataset")), split=split).to_pandas()
-    if path.suffix.lower() == ".txt":  # a line ends at a line break, not at U+2028 as for str.splitlines
-        return pd.DataFrame({"text": path.read_text(encoding="utf-8-sig").split("\n")})
-    return pd.concat(csv_tables(path, dict.fromkeys(columns, str)))
-
-
-def csv_tables(path, dtype):
-    """The rows of a csv in UTF-8, as tables of 10,000 at most. dtype: of columns; in one of str, "NA" is a word.
-
-    Raises pandas' errors, and ValueError where rows have more fields than the header.
-    """
-    for table in pd.read_csv(path, dtype=dtype, keep_default_na=False, encoding="utf-8-sig", chunksize=10_000):
-        if not isinstance(table.index, pd.RangeIndex):  # pandas has taken the first field for an index
-            raise ValueError("rows have more fields than the header")
-        yield table

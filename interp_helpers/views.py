@@ -64,12 +64,22 @@ _PATTERNS = """
 
 # Colours of the text, on all of which black is readable. The first two are of Okabe and Ito, too. CircuitsVis colours
 # predictions in pure red, with white letters, and has no property for that: a veil of white makes it the third colour.
-# The room below a text is for the number or the table of a token in its last line, which Jupyter would cut off.
+# The room below a text is for the number or the table of a token in its last line, which Jupyter would cut off. Until
+# one appears, a sentence stands there that says what the room is for. It takes no height, so that nothing jumps.
 _MORE, _LESS, _LIKELY = (86, 180, 233), (230, 159, 0), (255, 102, 102)
 _RISE = (77, 187, 157)
 _UNLIKELY = -5  # nats: CircuitsVis leaves such a token white, and those below
-_TOKENS = "& > div {padding-bottom: 70px !important}"
+_HINT = """
+& > div:not(:has(> div))::after {
+  content: "Point at a token, or go there with the arrow keys: " var(--appears); display: block; height: 18px;
+  margin: 8px 0 -26px; color: #555; font-size: 12px; line-height: 18px}
+"""
+_TOKENS = """
+& {--appears: "its number appears here."}
+& > div {padding-bottom: 70px !important}
+"""
 _PREDICTIONS = """
+& {--appears: "what the model predicts appears here."}
 & > div {padding-bottom: calc(1.5em * var(--rows) + 7em) !important}
 & > div > span > span {color: black !important; background-image: linear-gradient(#fff6, #fff6)}
 & tr {color: black !important; background-image: linear-gradient(#fff9, #fff9); line-height: 1.5}
@@ -958,7 +968,7 @@ def attention_view(
         raise ArgumentError(f"focus is {focus}, but the heads are numbered from 0 to {heads - 1}.")
     check_finite(pattern=pattern)
     scale = 10**digits
-    weights = (pattern.double() * scale).round().long()
+    weights = (pattern.cpu().double() * scale).round().long()
     view = {
         "tokens": tokens,
         "attentionHeadNames": names,
@@ -1003,7 +1013,7 @@ def token_view(
         "positiveColor": _rgb(_MORE),
         "negativeColor": _rgb(_LESS),
     }
-    return _card("token", "ColoredTokens", view, _text(tokens, shades, numbers), _TOKENS)
+    return _card("token", "ColoredTokens", view, _text(tokens, shades, numbers), _TOKENS + _HINT)
 
 
 @checked
@@ -1026,8 +1036,8 @@ def prediction_view(
             f"top_k is {top_k}; choose a number from 1 to {logits.shape[-1]}, the size of the vocabulary."
         )
     check_finite(logits=logits)
-    tokens = tokens.to(logits.device)
-    log_probs = logits[:-1].double().log_softmax(-1)
+    tokens = tokens.cpu()
+    log_probs = logits[:-1].cpu().double().log_softmax(-1)
     order = log_probs.argsort(dim=-1, descending=True, stable=True)
     top = log_probs.gather(-1, order[:, :top_k]).tolist()
     words = [token_labels(tokenizer, row) for row in order[:, :top_k]]
@@ -1045,9 +1055,8 @@ def prediction_view(
         f"{each:.2%}, most probable: {row[0]} {best:.2%}"
         for each, row, best in zip(right.exp().tolist(), words, log_probs.max(-1).values.exp().tolist())
     ]
-    return _card(
-        "prediction", "TokenLogProbs", view, _text(labels, shades, titles), f"& {{--rows: {top_k}}}{_PREDICTIONS}"
-    )
+    style = f"& {{--rows: {top_k}}}{_PREDICTIONS}{_HINT}"
+    return _card("prediction", "TokenLogProbs", view, _text(labels, shades, titles), style)
 
 
 _SAID = {
@@ -1190,7 +1199,8 @@ def circuit_view(
     width = 2 if len(used) <= len(_LETTERS) ** 2 else 3
     drawn = []
     for (name, (values, _)), place in zip(circuits.items(), places.chunk(len(circuits))):
-        digits = (_LARGEST / values.double().abs().amax((2, 3), keepdim=True).clamp_min(1e-6)).log10().floor()
+        values = values.cpu().double()  # on the CPU: Apple's GPUs have no float64
+        digits = (_LARGEST / values.abs().amax((2, 3), keepdim=True).clamp_min(1e-6)).log10().floor()
         drawn.append(
             {
                 "name": name,

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from .attention import in_full
 from .errors import ModelError, check_finite, checked
 from .hooks import layout
 from .models import context_length
@@ -117,6 +118,7 @@ def copying_ranks(values: Values, W_O: Outputs, W_U: Unembedded) -> Float[Tensor
     W_U: the unembedding of the same words. Multiply the weight of the final norm into it, and then, where that norm is
     a LayerNorm, take its mean over d_model off. Raises ArgumentError for NaN or infinity.
     """
+    values, W_O, W_U = map(in_full, (values, W_O, W_U))
     written = _for_every_head(values - values.mean(1, keepdim=True), W_O.shape[1])
     return torch.stack([own_rank(of_layer @ (out @ W_U)) for of_layer, out in zip(written, W_O)])
 
@@ -128,6 +130,7 @@ def copying_scores(values: Values, W_O: Outputs, W_U: Unembedded) -> Float[Tenso
     The circuit has a row and a column for every word. Its eigenvalues other than 0 are those of a matrix of the size of
     the head, because `A @ B` and `B @ A` share them. Raises ArgumentError for NaN or infinity.
     """
+    values, W_O, W_U = map(in_full, (values, W_O, W_U))
     read = _for_every_head(values - values.mean(1, keepdim=True), W_O.shape[1])
     circuits = W_O @ W_U @ read
     check_finite(circuits=circuits)  # MKL's eigenvalues of NaN may end the process
@@ -145,7 +148,7 @@ def matching_ranks(
     position behind it. Keys that are the same for all words give 0 too, apart from rounding, because no key scores
     higher than another. Raises ArgumentError for NaN or infinity.
     """
-    looked_for, offered = (_for_every_head(each, queries.shape[2]) for each in (queries, keys))
+    looked_for, offered = (_for_every_head(in_full(each), queries.shape[2]) for each in (queries, keys))
     return torch.stack([own_rank(q @ k.mT) for q, k in zip(looked_for, offered)])
 
 

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import address
 import frames
 import nbformat
 import pytest
+from checkout import listed
 
 try:
     import tomllib
@@ -22,6 +22,7 @@ ADDRESS = frames.address_of(PROJECT)
 EDITIONS = sorted([*(ROOT / "notebooks").glob("0*.ipynb"), *(ROOT / "notebooks" / "student").glob("*.ipynb")])
 PLACES = r"github\.com/|mybinder\.org/v2/gh/|colab\.research\.google\.com/github/"
 LINK = re.compile(rf"(?:{PLACES})([\w.-]+/[\w.-]*\w)")
+TEXT_FILES = {".ipynb", ".md", ".py", ".cff", ".toml", ".yml", ".rst", ".svg"}
 OTHERS = {"TransformerLensOrg/CircuitsVis"}  # cited
 TOOLS = {
     Path(name)
@@ -48,7 +49,8 @@ def strays(path):
 
 
 def test_no_link_leads_to_another_repository_or_to_a_placeholder(here):
-    assert {str(path): found for path in address.files() if (found := strays(path))} == {}
+    files = [path for path in listed() if path.suffix in TEXT_FILES]
+    assert {str(path): found for path in files if (found := strays(path))} == {}
 
 
 @pytest.mark.parametrize("path", EDITIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -65,7 +67,7 @@ def test_the_readme_has_badges_if_there_is_an_address():
 
 
 def test_one_command_gives_every_link_its_address_and_another_one_moves_them(here, tmp_path):
-    for path in [Path("pyproject.toml"), Path("README.md"), Path("docs/exercises.md"), *address.listed()]:
+    for path in [Path("pyproject.toml"), Path("README.md"), Path("docs/exercises.md"), *listed()]:
         if path.parts[0] in ("notebooks", "pyproject.toml", "README.md") or path.name == "exercises.md":
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, tmp_path / path)
@@ -75,9 +77,7 @@ def test_one_command_gives_every_link_its_address_and_another_one_moves_them(her
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     def linked():
-        texts = {
-            path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in address.TEXT_FILES
-        }
+        texts = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in TEXT_FILES}
         return {path: found for path, text in texts.items() if (found := set(LINK.findall(text)) - OTHERS)}
 
     assert "https://github.com/some-one/their.course" in move("https://github.com/some-one/their.course.git")

@@ -108,7 +108,7 @@ def test_a_norm_behind_attention_is_refused_in_a_sentence(family):
     config = getattr(transformers, f"{family}Config")(**sizes, num_key_value_heads=2, vocab_size=32, pad_token_id=0)
     model, tokens = getattr(transformers, f"{family}ForCausalLM")(config).eval(), torch.tensor([[1, 2, 3]])
     for call in [lambda: attention_outputs(model, tokens), lambda: attention_output_norms(model, [tokens])]:
-        with pytest.raises(ModelError, match=r"does not add to the residual stream what its attention writes"):
+        with pytest.raises(ModelError, match="attention and MLP write does not add up to the residual stream"):
             call()
 
 
@@ -148,7 +148,7 @@ def test_norms_of_batches_equal_one_text_at_a_time(lengths, size, seed, family):
 def test_outputs_that_are_not_numbers_are_refused():
     model = fresh("gpt2")
     model.transformer.h[1].attn.c_proj.bias.data.fill_(torch.nan)
-    with pytest.raises(ArgumentError, match="What layer 1 adds holds NaN"):
+    with pytest.raises(ModelError, match=r"does not add up to the residual stream .*NaN"):
         attention_output_norms(model, [torch.tensor([[1, 2]])])
 
 
@@ -432,3 +432,52 @@ def test_a_layer_in_which_nothing_varies_is_refused():
     rows = adjustments.position_rows(torch.ones(1, 3, 9), torch.ones(3, 9, dtype=torch.bool))
     with pytest.raises(ArgumentError, match="never changes in a layer"):
         adjustments.regress(rows)
+
+
+# Half precision
+HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+
+
+@HALVES
+def test_rows_and_regressions_of_half_precision_are_those_of_the_same_numbers_in_full(dtype):
+    """Positions above 256 are no numbers of bfloat16, and numpy has none of its kind."""
+    values = torch.rand(2, 4, 700, generator=torch.Generator().manual_seed(0)).to(dtype)
+    mask = torch.ones(4, 700, dtype=torch.bool)
+    for make in (
+        lambda values: adjustments.position_rows(values, mask, last=700),
+        lambda values: adjustments.lag_rows(values, mask),
+    ):
+        found, wanted = make(values), make(values.double())
+        torch.testing.assert_close(found.X.double(), wanted.X, atol=0, rtol=0)
+        np.testing.assert_allclose(adjustments.regress(found).table, adjustments.regress(wanted).table, rtol=1e-6)
+        np.testing.assert_allclose(adjustments.held_out_r2(found, 4), adjustments.held_out_r2(wanted, 4), atol=1e-9)
+        groups = torch.arange(len(found.sentence)) % 2
+        for centred, exact in zip(adjustments.within(found, groups)[:2], adjustments.within(wanted, groups)[:2]):
+            torch.testing.assert_close(centred.double(), exact, atol=1e-4, rtol=1e-5)
+
+
+@HALVES
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_left_of_a_difference_keeps_its_digits_in_half_precision(dtype, family):
+    made = bridge_of(fresh(family).to(dtype))
+    pattern, written, constant = adjustments.written_by_key(made, torch.tensor([TEXTS[0]]), 1)
+    assert {pattern.dtype, written.dtype, constant.dtype} == {torch.float32}
+    found, exact = (
+        adjustments.by_source(pattern.to(dtype), written.to(dtype)),
+        [each.to(dtype).double() for each in (pattern, written)],
+    )
+    torch.testing.assert_close(found.double(), adjustments.by_source(*exact), atol=1e-5, rtol=1e-5)
+
+
+@HALVES
+def test_norms_are_taken_in_float32(dtype):
+    model = fresh("gpt2").to(dtype)
+    norms, _ = attention_output_norms(model, [torch.tensor([TEXTS[0]])])
+    outputs = attention_outputs(model, torch.tensor([TEXTS[0]]))
+    torch.testing.assert_close(norms, outputs.double().norm(dim=-1), atol=0, rtol=1e-6)
+
+
+def bridge_of(model):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    return TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tokenizer(), device="cpu").eval()

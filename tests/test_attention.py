@@ -81,7 +81,9 @@ def test_entropy_is_0_for_one_key_and_1_for_an_even_spread(generator, length, dt
         row = [weight for weight in pattern[head, query].tolist() if weight]
         assert bits[head, query].item() == pytest.approx(-sum(weight * np.log2(weight) for weight in row), abs=near)
     shares = bits[:, 1:] / torch.arange(2, length + 1).log2()
-    torch.testing.assert_close(attention.entropy_share(pattern), shares.mean(-1).to(dtype), atol=near, rtol=near)
+    share = attention.entropy_share(pattern)
+    assert share.dtype == torch.float32, "half precision cannot hold what is added up"
+    torch.testing.assert_close(share, shares.mean(-1).float(), atol=near, rtol=near)
     even = torch.ones(length, length).tril() / torch.arange(1, length + 1)[:, None]
     assert attention.entropy_share(even) == pytest.approx(1)
     assert attention.entropy_share(torch.eye(length)) == 0
@@ -312,7 +314,7 @@ def test_layers_may_be_on_another_device_than_the_tokens(monkeypatch):
     from contextlib import contextmanager
 
     @contextmanager
-    def visit_elsewhere(model, visit):
+    def visit_elsewhere(model, visit, values):
         visit(0, torch.ones(1, 4, 3, 3, device="meta"), torch.ones(1, 4, 3, 2, device="meta"))
         yield
 
@@ -325,13 +327,13 @@ def test_memory_holds_one_layer_of_patterns():
     """The pattern of a layer is freed before that of the next is made, in whatever way the survey visits it."""
     alive, visit_attention = [], attention.visit_attention
 
-    def watching(model, visit):
+    def watching(model, visit, **options):
         def watched(layer, pattern, values):
             assert not [one for one in alive if one() is not None]
             alive.append(weakref.ref(pattern))
             visit(layer, pattern, values)
 
-        return visit_attention(model, watched)
+        return visit_attention(model, watched, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "visit_attention", watching)
@@ -385,3 +387,45 @@ def test_heads_without_scores_on_repeated_tokens_get_no_class():
     scores = {name: torch.zeros(1, 2) for name in [*TARGETS, "entropy_share"] if name != "induction"}
     with pytest.raises(ArgumentError, match=r"no scores of \{'induction'\}; survey repeated_random_tokens"):
         attention.classify(scores)
+
+
+# Half precision
+HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+
+
+@HALVES
+def test_scores_of_long_patterns_in_half_precision_are_those_of_the_same_numbers_in_full(dtype):
+    """Positions above 256 and sums above 2048 are no numbers of half precision."""
+    pattern = torch.rand(600, 600, generator=torch.Generator().manual_seed(0)).tril()
+    pattern = (pattern / pattern.sum(-1, keepdim=True)).to(dtype)
+    norms = torch.rand(600, generator=torch.Generator().manual_seed(1)).to(dtype) * 300
+    target = attention.previous_token_target(torch.arange(600))
+    exact = pattern.double()
+    shares = -(exact * exact.clamp_min(1e-300).log2()).sum(-1)[1:] / torch.arange(2, 601).double().log2()
+    moved = exact * norms.double()
+    for found, wanted in [
+        (attention.target_score(pattern, target), exact.diagonal(-1).mean()),
+        (attention.entropy_share(pattern), shares.mean()),
+        (attention.value_weighted(pattern, norms), moved / moved.sum(-1, keepdim=True)),
+    ]:
+        torch.testing.assert_close(found, wanted.float(), atol=1e-6, rtol=1e-5)
+
+
+@HALVES
+def test_tables_and_intervals_take_half_precision(dtype):
+    scores = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    exact = scores.double().numpy()
+    assert attention.top_head(scores) == divmod(exact.argmax(), 3)
+    assert (attention.scores_table({"score": scores})["score"].to_numpy() == exact.ravel()).all()
+    for found, wanted in zip(attention.bootstrap_interval(scores), attention.bootstrap_interval(exact)):
+        assert (found == wanted).all()
+
+
+@HALVES
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_in_half_precision_is_surveyed_as_one_with_the_same_weights_in_full(dtype, family):
+    half = fresh(family).to(dtype)
+    full = fresh(family).to(dtype).float()
+    tokens = torch.tensor([[5, 6, 7, 5, 6, 7, 8, 5]])
+    for name, score in survey(half, [tokens]).items():
+        torch.testing.assert_close(score, survey(full, [tokens])[name], atol=0.05, rtol=0)

@@ -31,6 +31,20 @@ def test_elsewhere_it_prints_a_cross(capsys, model, elsewhere):
     assert capsys.readouterr().out == "✗ 00.false  Two is three  [2.35]\n"
 
 
+def test_a_reader_who_changes_something_gets_a_cross(capsys, monkeypatch):
+    """It raises where the course tests its own notebooks, and in no notebook that somebody works in."""
+    monkeypatch.delenv("INTERP_STRICT")
+    Claims("storybook")("00.false", "Two is three", 2, False, learned=True)
+    assert capsys.readouterr().out == "✗ 00.false  Two is three  [2]\n"
+
+
+def test_where_texts_are_lacking_every_claim_gets_a_cross_and_the_reason(capsys):
+    claim = Claims("storybook", own_texts=False, lacking="a.csv has too few: 10 are needed")
+    claim("00.a", "One", 1, True, learned=True, because={"another reason": True})
+    assert capsys.readouterr().out == "✗ 00.a  One  [nan]  (a.csv has too few: 10 are needed)\n"
+    assert claim.table()["holds"].tolist() == ["✗"]
+
+
 def test_a_claim_has_a_name_of_its_own_and_is_made_anew_when_its_cell_is_run_again():
     claim = Claims("gpt2")
     for value, holds in [(1, False), (3, True)]:
@@ -62,6 +76,23 @@ def test_a_verdict_is_true_or_false(verdict):
     Claims("gpt2")("00.a", "One", torch.tensor(1), torch.tensor(True), learned=np.True_)
 
 
+def test_an_interval_is_printed_and_holds_the_value(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERP_CLAIMS", str(tmp_path / "claims.jsonl"))
+    claim = Claims("gpt2")
+    claim("00.a", "Long", 3.19491, True, learned=True, interval=torch.tensor([3.1364, 3.2522]))
+    claim("00.b", "None", np.nan, False, learned=True, interval=(np.nan, np.nan), because={"there is none": True})
+    claim("00.c", "Same", 1.0, True, learned=True, interval=(1 + 1e-9, 1 + 1e-9))  # rounding
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ 00.a  Long  [3.19 (3.14 to 3.25)]",
+        "✗ 00.b  None  [nan]  (there is none)",
+        "✓ 00.c  Same  [1 (1 to 1)]",
+    ]
+    lines = (tmp_path / "claims.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0])["shown"] == "3.19 (3.14 to 3.25)"
+    with pytest.raises(ArgumentError, match=r"interval of '00\.d' is \(4, 5\), and the value 3\.0 is outside"):
+        claim("00.d", "Outside", 3, True, learned=True, interval=(4, 5))
+
+
 def test_the_table_and_the_file_say_what_was_claimed(tmp_path, monkeypatch):
     monkeypatch.setenv("INTERP_CLAIMS", str(tmp_path / "claims.jsonl"))
     claim = Claims("gpt2", untrained=True)
@@ -86,7 +117,7 @@ SETUP = """\
 import json, os
 
 def claim(name, sentence, value, holds, learned, because):  # as Claims, which would load torch
-    made = {"claim": name, "value": value, "holds": holds, "because": "" if holds else because}
+    made = {"claim": name, "shown": f"{value:.3g}", "holds": holds, "because": "" if holds else because}
     with open(os.environ["INTERP_CLAIMS"], "a", encoding="utf-8") as file:
         file.write(json.dumps(made) + "\\n")"""
 CLAIM = (

@@ -1,6 +1,7 @@
 """The survey of a corpus: any number of processes and interruptions, the same scores; nothing is skipped silently."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from properties import cases
 from interp_helpers import ArgumentError, TextError, corpus, load_model, load_sentences, token_batches
 from interp_helpers.__main__ import main
 from interp_helpers.attention import scores_table, survey
-from interp_helpers.corpus import _add_up, _read_texts, _survey_shards
+from interp_helpers.corpus import COPIES, _add_up, _batches, _bytes, _files, _read_texts, _survey_shards
 
 TEXTS = [f"The {word} went to the mill, and the {word} came home again." for word in
          ["king", "dog", "miller", "queen", "goose", "boy", "cat", "old man", "wolf"]]  # fmt: skip
@@ -40,17 +41,22 @@ def words(folders, book, tmp_path):
     return ["--cpu", "--model", str(folders["gpt2"]), "--texts", str(book), "--out", str(tmp_path / "scores.parquet")]
 
 
+def read(path, column="text"):
+    """(where, text) of every text of a corpus."""
+    return _read_texts(path, _files(path, "scores.parquet")[0], column)
+
+
 def done(small, path, folder, processes=1):
     """The table and the totals after each of some processes did its share."""
     folder.mkdir(exist_ok=True)
     for rank in range(processes):
         options = {"context": 32, "size": 2, "rank": rank, "processes": processes}
-        number = _survey_shards(*small, _read_texts(path), folder, **options)
+        number = _survey_shards(*small, read(path), folder, **options)
     return _add_up(folder, number)
 
 
 def texts(path, column="text"):
-    return [text for _, text in _read_texts(path, column)]
+    return [text for _, text in read(path, column)]
 
 
 # Reading.
@@ -60,17 +66,49 @@ def test_kinds_of_files_and_folders_of_them(tmp_path):
     (tmp_path / "c.txt").write_text("a whole\nfile", encoding="utf-8-sig")
     (tmp_path / "d.md").write_text("not read", encoding="utf-8")
     (tmp_path / "e.txt").mkdir()
-    assert list(_read_texts(tmp_path / "a.csv")) == [
+    assert list(read(tmp_path / "a.csv")) == [
         (f"{tmp_path}/a.csv, row 1", "two\nlines"),
         (f"{tmp_path}/a.csv, row 2", "plain"),
     ]
     assert texts(tmp_path / "b.jsonl") == ["json", None, None, None, None]
     assert texts(tmp_path / "c.txt") == ["a whole", "file"]
     (tmp_path / "b.jsonl").write_text("", encoding="utf-8")
-    assert list(_read_texts(tmp_path))[2:] == [(f"{tmp_path}/c.txt", "a whole\nfile")]
-    for path in [tmp_path / "d.md", tmp_path / "f.txt", tmp_path / "e.txt"]:
-        with pytest.raises(TextError, match=f"no .txt, .csv, .jsonl at {path}"):
+    assert list(read(tmp_path))[2:] == [(f"{tmp_path}/c.txt", "a whole\nfile")]
+    for path in [tmp_path / "d.md", tmp_path / "e.txt"]:
+        with pytest.raises(TextError, match=f"no .txt, .csv, .jsonl at {path}. Give such a file"):
             texts(path)
+    with pytest.raises(TextError, match=f"no file or folder at {tmp_path}/f.txt"):
+        texts(tmp_path / "f.txt")
+
+
+def test_hidden_files_and_the_survey_s_own_are_passed_over_and_others_are_named(tmp_path):
+    """`.TXT` was left out, `._a.txt` of macOS was surveyed, and a pipe or a link that leads nowhere went unsaid."""
+    for name in ["a.txt", "B.TXT", ".hidden.txt", "._a.txt", "notes.md", "z.txt.gz", "out.parquet", "outer.txt"]:
+        (tmp_path / name).write_text("a text", encoding="utf-8")
+    for name in [".git/a.txt", "sub.txt/c.txt", "out.parquet.shards/a.txt"]:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a text", encoding="utf-8")
+    for name, to in {"broken.txt": "nowhere", "loop.txt": "loop.txt", "up": ".."}.items():
+        (tmp_path / name).symlink_to(to)
+    files, left_out = _files(tmp_path, tmp_path / "out.parquet")
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == ["B.TXT", "a.txt", "outer.txt", "sub.txt/c.txt"]
+    nowhere, kind = "it is a link that leads nowhere or to itself.", "it is no .txt, .csv, .jsonl file."
+    assert {path.name: why for path, why in left_out} == {
+        "broken.txt": nowhere, "loop.txt": nowhere, "notes.md": kind, "z.txt.gz": kind,
+        "up": "it is a link to a folder, and those are not followed.",
+    }  # fmt: skip
+    assert texts(tmp_path / ".hidden.txt") == texts(tmp_path / "B.TXT") == ["a text"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "a.txt").write_text("a text", encoding="utf-8")
+    assert [(path.name, why) for path, why in _files(tmp_path, "x")[1]] == [
+        ("pipe.txt", "it is no .txt, .csv, .jsonl file.")
+    ]
+    with pytest.raises(TextError, match=r"no .txt, .csv, .jsonl at .*pipe.txt"):
+        _files(tmp_path / "pipe.txt", "x")
 
 
 @pytest.mark.parametrize("folder", ["un été", "a [1] b", "a*b"])
@@ -100,7 +138,7 @@ def test_a_long_field_of_a_csv_is_one_row(tmp_path):
     """Python's own csv stops at 131,072 characters, and two rows became 1,778."""
     long = "a long\n" * 20_000
     (tmp_path / "a.csv").write_text(f'text\n"{long}"\nlast\n', encoding="utf-8")
-    assert list(_read_texts(tmp_path / "a.csv")) == [
+    assert list(read(tmp_path / "a.csv")) == [
         (f"{tmp_path}/a.csv, row 1", long),
         (f"{tmp_path}/a.csv, row 2", "last"),
     ]
@@ -112,17 +150,29 @@ def test_a_long_field_of_a_csv_is_one_row(tmp_path):
         ("a.txt", b"first\n\xff\n", "can't decode byte 0xff"),
         ("a.csv", b"text\n\xff\n", "can't decode byte 0xff"),
         ("a.jsonl", b'{"text": "\xff"}\n', "can't decode byte 0xff"),
-        ("a.csv", b"", "No columns"),
-        ("a.csv", b"id\n1\n", "'text' .KeyError.* needs a header with 'text'"),
-        ("a.csv", b'text\n"never\nclosed\n', "EOF inside string"),
-        ("a.csv", b"text,id\na,1\na,b,1\n", "Expected 2 fields in line 3, saw 3"),
-        ("a.csv", b"text\nGood, fine.\nYes, good.\n", "more fields than the header"),
-        ("a.jsonl", b'{"text": "one"}\nnot json\n', ".JSONDecodeError"),
+        ("a.csv", b"", "no column 'text' in its header ''"),
+        ("a.csv", b"id\n1\n", "no column 'text' in its header 'id' .*needs a header with 'text', commas"),
+        ("a.csv", b"text;id\na;1\n", "no column 'text' in its header 'text;id'"),
+        ("a.csv", b'text\n"never\nclosed\n', "at line 3, unexpected end of data"),
+        ("a.csv", b'text\n"never closed\na "fine" one\n', "at line 3, ',' expected after"),
+        ("a.csv", b'text,id\n"never closed,1\nsaid ",2\n"a",b,3\n', "at line 4, 3 fields in a row, 2 in"),
+        ("a.csv", b'text,id\n"never closed,1\nthe "\n', "at line 3, 1 fields in a row, 2 in the header"),
+        ("a.csv", b"text,id\na,1\na,b,1\n", "at line 3, 3 fields in a row, 2 in the header"),
+        ("a.csv", b"text\nGood, fine.\nYes, good.\n", "2 fields in a row, 1 in the header"),
+        ("a.TXT", "UTF-16, with a mark".encode("utf-16"), "can't decode byte 0xff.* It must be text in UTF-8"),
+        ("a.txt", "UTF-16".encode("utf-16-le"), "NUL characters"),
+        ("a.csv", b"text\na\0b\n", "NUL characters"),
     ],
 )
 def test_a_file_that_cannot_be_parsed_is_named(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(TextError, match=f"^{tmp_path}/{name} cannot be read: .*{message}"):
+        texts(tmp_path)
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one\\u0000"}\n{"text": "never closed\n', encoding="utf-8")
+    with pytest.raises(TextError, match=r"a\.jsonl, line 2, is no JSON: Unterminated string.* Correct it"):
         texts(tmp_path)
 
 
@@ -147,7 +197,7 @@ def test_what_was_written_is_read(tmp_path_factory, rows, kind):
 def test_any_number_of_processes_gives_the_same_bits(small, book, tmp_path, processes):
     one, totals = done(small, book, tmp_path / "one")
     several, same = done(small, book, tmp_path / "several", processes)
-    assert totals == same == {"texts": 9, "tokens": totals["tokens"], "skipped": []}
+    assert totals == same == {"texts": 9, "tokens": totals["tokens"], "cut": 0, "skipped": []}
     pd.testing.assert_frame_equal(one, several, check_exact=True)
 
 
@@ -166,9 +216,10 @@ def test_a_long_text_is_cut_into_pieces(small, tmp_path):
     for context in [2, 5, len(ids) - 1, len(ids)]:
         folder = tmp_path / f"{context}"
         folder.mkdir()
-        _survey_shards(*small, _read_texts(path), folder, context=context)
+        _survey_shards(*small, read(path), folder, context=context)
         scores, totals = _add_up(folder, 1)
         assert totals["tokens"] == len(ids) - (len(ids) % context == 1)
+        assert totals["cut"] == (context < len(ids))
         pieces = [torch.tensor([ids[start : start + context]]) for start in range(0, len(ids), context)]
         wanted = survey(small[0], [piece for piece in pieces if piece.shape[1] > 1])
         for name, score in wanted.items():
@@ -201,7 +252,9 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_surveyed(small, tmp_path)
     scores, totals = done(small, path, tmp_path / "shards")
     assert totals["texts"] == 2
     assert [where for where, _ in totals["skipped"]] == [f"{path}, row {number}" for number in [2, 3, 4, 5, 6]]
-    for (_, why), wanted in zip(totals["skipped"], ["None", "one token", "''", "2", "half of a character"]):
+    for (_, why), wanted in zip(
+        totals["skipped"], ["no text in the column", "one token", "''", "2", "half of a character"]
+    ):
         assert wanted in why
     (tmp_path / "clean.txt").write_text("\n".join(TEXTS[:2]), encoding="utf-8")
     pd.testing.assert_frame_equal(scores, done(small, tmp_path / "clean.txt", tmp_path / "clean")[0], rtol=1e-6)
@@ -209,13 +262,12 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_surveyed(small, tmp_path)
 
 def test_a_corpus_without_a_text_to_use_is_an_error(small, tmp_path):
     path = tmp_path / "texts.txt"
-    for content, message in [("\nx\n", "the first is .*texts.txt, row 1: "), ("", "it is empty")]:
-        path.write_text(content, encoding="utf-8")
-        with pytest.raises(TextError, match=message):
-            done(small, path, tmp_path / f"shards{len(content)}")
+    path.write_text("\nx\n", encoding="utf-8")
+    with pytest.raises(TextError, match=r"the first is .*texts.txt, row 1: "):
+        done(small, path, tmp_path / "shards")
     path.write_text(TEXTS[0], encoding="utf-8")
     with pytest.raises(TextError, match=r"row 1: .*pieces of one token"):
-        _add_up(tmp_path, _survey_shards(*small, _read_texts(path), tmp_path, context=1))
+        _add_up(tmp_path, _survey_shards(*small, read(path), tmp_path, context=1))
 
 
 def test_a_damaged_shard_says_which_and_runs_no_code(small, book, tmp_path):
@@ -230,6 +282,46 @@ def test_a_damaged_shard_says_which_and_runs_no_code(small, book, tmp_path):
         _add_up(tmp_path / "shards", 5)
 
 
+# Memory.
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_batch_of_long_pieces_is_smaller(family, folders):
+    """Of a line of 0.95 MB, eight pieces of 1024 tokens took 2.7 GB beside SmolLM2; by default it is three now."""
+    model, _ = load_model(str(folders[family]), device="cpu")
+    pieces = [torch.zeros(length, dtype=torch.long) for length in [3, 60, 2, 60, 60, 3, 4, 2, 3]]
+
+    def lengths(batch, gigabytes):
+        return [texts.lengths.tolist() for texts in _batches(model, pieces, batch, gigabytes)]
+
+    assert lengths(8, 2.0) == [[60, 60, 60, 4, 3, 3, 3, 2], [2]]
+    assert lengths(4, 2.0) == [[60, 60, 60, 4], [3, 3, 3, 2], [2]]
+    assert lengths(8, 2.5 * _bytes(model, 60) / 1e9) == [[60, 60], [60, 4], [3, 3, 3, 2, 2]]
+    assert lengths(8, 1e-9) == [[60]] * 3 + [[4], [3], [3], [3], [2], [2]]
+
+
+def test_what_a_piece_takes_is_told_from_the_model(folders):
+    """Four heads and two layers of width 32: patterns and targets by the square, keys and values by the length."""
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    assert _bytes(model, 10) == 4 * (100 * (4 * COPIES + 7) + 10 * (2 * 2 * 32 + 16 * 32))
+    model.config.num_key_value_heads = 1  # for four heads
+    assert _bytes(model, 10) == 4 * (100 * (4 * COPIES + 7) + 10 * (2 * 2 * 8 + 16 * 32))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_without_memory_it_says_what_to_do(error, words, monkeypatch, tmp_path):
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(corpus, "survey_sums", fails)
+    with pytest.raises(
+        SystemExit, match=r"^Memory has run out\. A piece of 1\d tokens takes about 0\.0 GB.* --context"
+    ):
+        main(["survey", *words])
+    error.args = ("another",)
+    if isinstance(error, RuntimeError):
+        with pytest.raises(RuntimeError, match="another"):
+            main(["survey", *words])
+
+
 # The whole command.
 def manifest(tmp_path):
     return json.loads((tmp_path / "scores.parquet.shards" / "survey.json").read_text(encoding="utf-8"))
@@ -240,7 +332,7 @@ def test_the_command_writes_the_surveys_table_and_says_what_it_left_out(small, w
     main(["survey", *words, "--shard", "1", "--batch", "1"])
     printed = capsys.readouterr()
     assert printed.out.startswith("4 texts, ")
-    assert f", 1 skipped; 8 heads in {tmp_path}/scores.parquet; processes: 1\n" in printed.out
+    assert f", 0 cut, 1 skipped; 8 heads in {tmp_path}/scores.parquet; processes: 1\n" in printed.out
     assert printed.err == f"skipped {book}, row 4: The text is ''; give a string of one word or more.\n"
     wanted = scores_table(survey(small[0], token_batches(small[1], TEXTS[:4], size=1)))
     scores = pd.read_parquet(tmp_path / "scores.parquet")
@@ -250,7 +342,7 @@ def test_the_command_writes_the_surveys_table_and_says_what_it_left_out(small, w
 def test_a_file_that_cannot_be_parsed_ends_the_command_with_one_sentence(words, book, capfd):
     bad = book.with_suffix(".jsonl")
     bad.write_text("not json", encoding="utf-8")
-    with pytest.raises(SystemExit, match=f"^{bad} cannot be read: .*JSONDecodeError"):
+    with pytest.raises(SystemExit, match=f"^{bad}, line 1, is no JSON: .*JSONDecodeError"):
         main(["survey", *words, "--texts", str(bad)])
     assert capfd.readouterr() == ("", "")
 
@@ -316,7 +408,7 @@ def test_a_run_goes_on_with_another_number_of_threads(words, folders, monkeypatc
         torch.set_num_threads(1)
         sums.add(model.transformer.wte.weight.double().sum().item())
         monkeypatch.setattr(corpus, "survey_sums", failing)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match=r"^Interrupted"):
             main(["survey", *words])
         before = manifest(tmp_path)
         torch.set_num_threads(2)
@@ -338,6 +430,7 @@ def test_shards_of_another_survey_are_not_mixed_in(words, book, folders, tmp_pat
     for more, message in [
         (["--context", "32"], "context: 64 then, 32 now"),
         (["--batch", "7"], "batch: 8 then, 7 now"),
+        (["--memory", "0.5"], "memory: 2.0 then, 0.5 now"),
         (["--model", str(folders["gpt-neo"])], "model files: "),
     ]:
         with pytest.raises(SystemExit, match=message):
@@ -382,9 +475,16 @@ def test_pieces_are_what_the_model_reads_and_1024_tokens_at_most(limit, given, c
     [
         ([], "required: command"),
         (["survey"], "required: --texts, --out"),
-        (["survey", "--shard", "1.5"], "'1.5' is not a whole number of 1 or more"),
+        (["survey", "--shard", "1.5"], "'1.5' is not a whole number from 1 to 999999999"),
+        (["survey", "--batch", "-1"], "'-1' is not a whole number from 1"),
+        (["survey", "--shard", "1" * 20], "is not a whole number from 1 to 999999999"),
+        (["survey", "--memory", "nan"], "'nan' is not a number above 0"),
+        (["survey", "--memory", "much"], "'much' is not a number above 0"),
         (["survey", "--cpu", "--texts", "nowhere.txt", "--out", "x.parquet"], "at nowhere.txt"),
-        (["survey", "--cpu", "--model", "./nowhere", "--texts", __file__, "--out", "x.parquet"], "nowhere"),
+        (["survey", "--cpu", "--texts", "a" * 5000, "--out", "x.parquet"], "too long"),
+        (["survey", "--cpu", "--texts", __file__, "--out", "x.csv"], "a .parquet file; x.csv is none"),
+        (["survey", "--cpu", "--texts", __file__, "--out", "."], "a .parquet file; . is a folder"),
+        (["survey", "--cpu", "--texts", __file__, "--out", "x.parquet"], "no .txt, .csv, .jsonl at"),
     ],
 )
 def test_the_command_line_says_what_is_missing_or_wrong(words, message, tmp_path, monkeypatch, capsys):
@@ -412,3 +512,114 @@ def test_a_damaged_record_of_what_was_asked_is_one_sentence(words, tmp_path, dam
     record.write_text(damage)
     with pytest.raises(SystemExit, match=r"cannot be used: .*Delete it, or give another --out"):
         main(["survey", *words])
+
+
+def test_what_cannot_be_read_is_known_before_the_model_is_loaded(words, book, tmp_path, monkeypatch):
+    """The last file of a corpus once ended a survey of days; then the digest of the corpus changed with the repair."""
+    (book.parent / "corpus").mkdir()
+    (book.parent / "corpus" / "a.csv").write_text("text\nfirst\n", encoding="utf-8")
+    (book.parent / "corpus" / "z.csv").write_text("text\nlast, with a comma\n", encoding="utf-8")
+    monkeypatch.setattr(corpus, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    for path, message in [(book.parent / "corpus", "z.csv cannot be read: at line 2"), (tmp_path / "e.txt", "no text")]:
+        (tmp_path / "e.txt").write_text("", encoding="utf-8")
+        with pytest.raises(SystemExit, match=message):
+            main(["survey", *words, "--texts", str(path)])
+    assert not list(tmp_path.glob("scores*"))
+
+
+def test_a_file_that_one_may_not_read_is_one_sentence(words, book, monkeypatch):
+    """root may read all files, so the refusal is played."""
+    real = open
+
+    def closed(file, *rest, **options):
+        if str(file) == str(book):
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, *rest, **options)
+
+    monkeypatch.setattr("builtins.open", closed)
+    with pytest.raises(SystemExit, match=f"^{book} cannot be read: .*Permission denied.* See to it that you may"):
+        main(["survey", *words])
+    monkeypatch.setattr("pathlib.Path.iterdir", lambda path: closed(book))
+    with pytest.raises(SystemExit, match=f"^{book.parent} cannot be read: .*Permission denied.* Give another path"):
+        main(["survey", *words, "--texts", str(book.parent)])
+
+
+@pytest.mark.parametrize("change", ["grows", "vanishes"])
+def test_a_file_that_changes_under_the_survey_is_named(change, words, book, monkeypatch, tmp_path):
+    real = corpus.survey_sums
+
+    def changing(*arguments):
+        if change == "grows":
+            book.write_text("more of it", encoding="utf-8")
+        else:
+            book.unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(corpus, "survey_sums", changing)
+    said = "has changed while it was surveyed. Delete .*shards" if change == "grows" else "texts.txt.*Put it back"
+    with pytest.raises(SystemExit, match=said):
+        main(["survey", *words])
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_an_interruption_is_one_sentence_and_keeps_what_is_done(words, monkeypatch, tmp_path):
+    real, calls = corpus.survey_sums, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(corpus, "survey_sums", interrupted)
+    with pytest.raises(SystemExit, match=r"^Interrupted\. .* the same command goes on"):
+        main(["survey", *words, "--shard", "2"])
+    assert len(list(tmp_path.glob("scores.parquet.shards/*.pt"))) == 2
+    main(["survey", *words, "--shard", "2"])
+    assert len(calls) == 3 + 3
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(words, monkeypatch, tmp_path):
+    real = torch.save
+
+    def full(sums, path):
+        if "0000003" in str(path):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(sums, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(SystemExit, match=r"0000003\.pt cannot be written: .*No space left.* Make room"):
+        main(["survey", *words, "--shard", "2"])
+    assert sorted(path.name for path in tmp_path.glob("scores.parquet.shards/*")) == [
+        "0000001.pt", "0000002.pt", "survey.json"
+    ]  # fmt: skip
+
+
+def test_a_layer_that_is_nan_is_one_sentence(words, folders, tmp_path):
+    model, _ = load_model(str(folders["gpt2"]), device="cpu")
+    with torch.no_grad():
+        model.transformer.h[1].attn.c_attn.weight[:] = torch.nan
+    shutil.copytree(folders["gpt2"], tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(SystemExit, match=r"NaN or infinity"):
+        main(["survey", *words, "--model", str(tmp_path / "model")])
+
+
+def test_of_very_many_that_are_skipped_some_are_named_and_all_are_counted(words, book, capsys):
+    book.write_text("\n" * 50 + TEXTS[0], encoding="utf-8")
+    main(["survey", *words])
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 21
+    assert "skipped 30 more\n" in printed.err
+    assert "1 texts, " in printed.out
+    assert ", 50 skipped" in printed.out
+
+
+def test_what_a_folder_leaves_out_is_said(words, book, capsys):
+    book.with_name("notes.md").write_text("notes", encoding="utf-8")
+    main(["survey", *words, "--texts", str(book.parent)])
+    first = capsys.readouterr()
+    assert f"left out {book.parent}/notes.md: it is no .txt, .csv, .jsonl file.\n" == first.err
+    main(["survey", *words, "--texts", str(book.parent)])  # with the table beside the texts
+    assert capsys.readouterr() == first

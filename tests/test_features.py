@@ -585,3 +585,22 @@ def test_the_stored_autoencoders_are_small_and_the_only_ones():
     for name in ["Storybook", "gpt2", ""]:
         with pytest.raises(ArgumentError, match=f"no autoencoder for '{name}'.* 'storybook' and 'untrained twin'"):
             features.load_autoencoder(name)
+
+
+# Half precision
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_explained_variance_of_half_precision_neither_ends_at_infinity_nor_loses_digits(dtype):
+    streams = (torch.randn(9000, 8, generator=generator()) * 30 + 5).to(dtype)
+    reconstructed = (streams * 0.9).to(dtype)
+    x, found = streams.double(), reconstructed.double()
+    wanted = 1 - (x - found).square().sum() / (x - x.mean(0)).square().sum()
+    assert explained_variance(streams, reconstructed) == pytest.approx(wanted.item(), abs=1e-9)
+
+
+def test_streams_beyond_float16_are_refused_in_it():
+    grown = bridge("gpt2")
+    hooks = [("blocks.0.hook_resid_pre", lambda stream, hook: stream + 1e6)]
+    with grown.hooks(fwd_hooks=hooks):
+        assert capture(grown, TOKENS, 0).isfinite().all()
+        with pytest.raises(ArgumentError, match=r"hook_resid_post in torch\.float16 holds NaN or infinity"):
+            capture(grown, TOKENS, 0, dtype=torch.float16)

@@ -7,6 +7,7 @@ import frames
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = [ROOT / "notebooks", ROOT / "notebooks" / "student"]
@@ -74,7 +75,34 @@ def test_a_notebook_that_says_nothing_of_itself_is_named(first):
 def test_the_contents_lists_all_with_their_questions(three):
     page = frames.contents([frames.about(name, each) for name, each in three.items()], "Heading", "Text.")
     assert page.startswith("# Heading\n\nText.\n\n")
-    assert "| [2 · N2](02_n.ipynb) | What is one? | 60 | 125 |" in page
+    assert "| [2 · N2](02_n.ipynb) | What is one? | – | 60 | 125 |" in page
+    assert "Together the notebooks take 3 hours to read, and 6 for the exercises." in page
+
+
+def test_the_contents_draws_what_builds_on_what_and_shows_pictures_where_there_are_any():
+    last = notebook(3, FIRST + " **Builds on** [1 · First](01_n.ipynb) and 2. **Needs** 4 GB.")
+    described = [frames.about("03_n.ipynb", last), frames.about("01_n.ipynb", notebook(1))]
+    assert described[0].builds_on == (1, 2)
+    page = frames.contents(described, "Heading", "Text.", "../covers")
+    assert page.endswith('```mermaid\ngraph LR\n    3["3 · N3"]\n    1["1 · N1"]\n    1 --> 3\n    2 --> 3\n```\n')
+    assert '| <img src="../covers/03_n.png" width="160" alt=""><br>[3 · N3](03_n.ipynb) | What is one? | 1, 2 |' in page
+    assert frames.WAYS in page
+
+
+def test_every_section_that_a_way_through_the_course_names_is_there():
+    named = [each.split(".") for each in re.findall(r"\b\d\.\d\b", frames.WAYS)]
+    assert len(named) == 8
+    for chapter, section in named:
+        (path,) = (ROOT / "notebooks").glob(f"0{chapter}_*.ipynb")
+        headings = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+        assert any(f"## {chapter}.{section} " in source for source in headings), f"{chapter}.{section}"
+
+
+def test_every_small_picture_is_small():
+    for path in EDITIONS[:9]:
+        picture = Image.open(ROOT / "docs/covers" / f"{path.stem}.png")
+        assert picture.width <= 320
+        assert picture.width == 320 or picture.height == 240
 
 
 @pytest.mark.parametrize("path", EDITIONS, ids=named)

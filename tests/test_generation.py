@@ -3,7 +3,15 @@
 import pytest
 import torch
 from tiny import COMMON, HEADS, LAYERS, bridge, fresh, tokenizer
-from transformers import AutoModelForCausalLM, Gemma2Config, MistralConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPTNeoConfig,
+    GptOssConfig,
+    MistralConfig,
+    Qwen2Config,
+)
 
 from interp_helpers import Generation, ModelError, TextError, load_model, record_generation
 
@@ -53,6 +61,53 @@ def windowed(family):
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
     return model
+
+
+def mixed(family):
+    """A model in which layers with a window of 4 keys and layers without one take turns."""
+    torch.manual_seed(7)
+    sizes = {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16}
+    common = {**COMMON, **sizes, "head_dim": 4, "intermediate_size": 32, "sliding_window": 4, "eos_token_id": None}
+    common["layer_types"] = ["sliding_attention", "full_attention"] * 2
+    if family is GPTNeoConfig:
+        sizes = {"num_layers": 4, "num_heads": 4, "hidden_size": 16, "window_size": 4, "eos_token_id": None}
+        common = {**COMMON, **sizes, "attention_types": [[["global", "local"], 2]]}
+    if family is GptOssConfig:
+        common |= {"num_local_experts": 2, "num_experts_per_tok": 1, "max_position_embeddings": 64}
+    if family is Qwen2Config:
+        common |= {"use_sliding_window": True}
+    model = AutoModelForCausalLM.from_config(family(**common)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+@pytest.mark.parametrize("family", [Gemma2Config, Gemma3TextConfig, Qwen2Config, GptOssConfig, GPTNeoConfig])
+@pytest.mark.parametrize("prompt", ["Once upon a time there was a little girl", "Once"])
+def test_layers_with_and_without_a_window_are_kept_together(family, prompt):
+    model = mixed(family)
+    record = record_generation(model, tokenizer(), prompt, max_new_tokens=8)
+    P = record.prompt_length
+    with torch.no_grad():
+        out = model(record.tokens[None, :-1], output_attentions=True, output_hidden_states=True, use_cache=False)
+    patterns, states = torch.cat(out.attentions), torch.cat(out.hidden_states)
+    for step, (weights, vectors) in enumerate(zip(record.attentions, record.hidden_states)):
+        queries = slice(0, P) if step == 0 else slice(P + step - 1, P + step)
+        torch.testing.assert_close(weights, patterns[:, :, queries, : P + step], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(vectors, states[:, queries], atol=1e-5, rtol=1e-4)
+    dropped = record.attention_by_step()[:, :, -1, :-4]
+    local = [layer for layer in range(4) if not dropped[layer].any()]
+    assert local in ([0, 2], [1, 3])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_record_of_a_model_in_half_precision_is_in_float32(dtype):
+    model = fresh("gpt2").to(dtype)
+    record = record_generation(model, tokenizer(), PROMPT, max_new_tokens=3)
+    kept = [record.logits, record.scores, *record.attentions, *record.hidden_states]
+    assert {tensor.dtype for tensor in kept} == {torch.float32}
+    record.attention_by_step().numpy()
 
 
 @pytest.mark.parametrize("family", [MistralConfig, Gemma2Config])

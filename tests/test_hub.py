@@ -4,6 +4,7 @@ The second half is off by default: HF_HUB_OFFLINE=0 pytest -m hub
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -96,6 +97,72 @@ def test_a_hub_model_in_the_cache_needs_no_network(folders, tmp_path, monkeypatc
     (snapshot / "model.safetensors").unlink()  # as an interrupted download leaves it
     with pytest.raises(ModelError, match="cannot be reached"):
         load_model("someone/tiny", device="cpu")
+
+
+def test_a_copy_in_the_cache_without_a_tokenizer_is_called_so(folders, tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / "abc"
+    AutoModelForCausalLM.from_pretrained(folders["gpt2"]).save_pretrained(snapshot)
+    (tmp_path / "models--someone--tiny" / "refs").mkdir()
+    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    what = r"^The copy of 'someone/tiny' on this machine is not whole \(its tokenizer is missing\), and .* be reached"
+    with pytest.raises(ModelError, match=rf"{what} \(\w+\)\. Try again with a network, which fetches the rest"):
+        load_model("someone/tiny", device="cpu")
+
+
+KINDS = {  # what config.json says -> what is said of it
+    "T5ForConditionalGeneration": ({"model_type": "t5"}, "not a causal language model: it is stated to be T5For"),
+    "Gemma3ForConditionalGeneration": (
+        {"model_type": "gemma3", "text_config": {}, "vision_config": {}},
+        r"it \(Gemma3ForConditionalGeneration\) reads images beside text; take a model of its family",
+    ),
+    "Qwen2AudioForConditionalGeneration": (
+        {"model_type": "qwen2_audio", "audio_config": {}},
+        "reads sound beside text",
+    ),
+    "GPT9ForCausalLM": ({"model_type": "gpt9"}, r"transformers [\d.]+ does not know the model type 'gpt9' \(GPT9For"),
+    "OwnForCausalLM": ({"model_type": "own", "auto_map": {"AutoConfig": "a.B"}}, "needs code of its own, and no code"),
+    "GPT2LMHeadModel": (
+        {"model_type": "gpt2", "quantization_config": {"quant_method": "gptq", "bits": 4}},
+        r"its weights are quantized \(gptq\); take the model with the weights",
+    ),
+    "OldForCausalLM": ({}, "states no model type"),
+}
+
+
+@pytest.mark.parametrize("stated", KINDS)
+def test_a_model_that_the_course_cannot_open_is_called_what_it_is(stated, folders, tmp_path):
+    """Before transformers sees it, which would ask in the terminal whether to run a model's code."""
+    config, said = KINDS[stated]
+    folder = copy(folders["gpt2"], tmp_path)
+    (folder / "config.json").write_text(json.dumps({"architectures": [stated], **config}), encoding="utf-8")
+    with pytest.raises(ModelError, match=said) as error:
+        load_model(str(folder), device="cpu")
+    assert "damaged" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("adapter_config.json", "missing; it is an adapter to another model"),
+        ("model-Q4_K_M.gguf", "missing; GGUF is read by llama.cpp alone"),
+        ("pytorch_model-00001-of-00002.bin", "missing; save it .* because reading its .bin may run code"),
+        ("model.onnx", r"missing; save it with model\.save_pretrained\(folder\), other formats"),
+    ],
+)
+def test_a_folder_of_another_format_is_called_what_it_is(file, said, tmp_path):
+    (tmp_path / file).write_text("{}", encoding="utf-8")
+    (tmp_path / "tokenizer.json").touch()
+    with pytest.raises(ModelError, match=rf"config\.json, model\.safetensors {said}"):
+        load_model(str(tmp_path))
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "a.gguf").touch()
+    with pytest.raises(ModelError, match=r"a\.gguf' is a file\. A model is a folder"):
+        load_model(str(tmp_path / "a.gguf"))
+    with pytest.raises(ModelError, match=r"There is no folder 'b\.gguf'"):
+        load_model("b.gguf")
 
 
 def test_a_revision_in_the_cache_is_the_one_that_is_asked_for(folders, tmp_path, monkeypatch):

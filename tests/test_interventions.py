@@ -245,6 +245,26 @@ def test_mean_z_counts_every_token_once_and_padding_not_at_all():
     close(mean_z(bridge("gpt2"), [Batch.from_rows(rows[:2]), torch.tensor(rows[2:])]), wanted)
 
 
+WIDE = torch.ones(30, 15, dtype=torch.long)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mean_z_of_many_batches_is_added_up_in_float64(dtype, monkeypatch):
+    """In half precision a sum stops growing, or is infinite: 400 batches of 450 tokens, with a mean far from 0."""
+    z = (torch.randn(1, 2, 30, 15, 3, generator=torch.Generator().manual_seed(0)) + 3).to(dtype)
+    monkeypatch.setattr(interventions, "head_z", lambda bridge, batch: z)
+    mean = mean_z(bridge("gpt2"), [WIDE] * 400)
+    assert mean.dtype == torch.float32
+    torch.testing.assert_close(mean, z.double().mean((2, 3)).float(), atol=1e-6, rtol=1e-6)
+
+
+def test_mean_z_in_float32_does_not_lose_digits_over_many_batches(monkeypatch):
+    z = torch.rand(1, 2, 30, 15, 3, generator=torch.Generator().manual_seed(0)) + 100
+    monkeypatch.setattr(interventions, "head_z", lambda bridge, batch: z)
+    mean = mean_z(bridge("gpt2"), [WIDE] * 400)
+    torch.testing.assert_close(mean.double(), z.double().mean((2, 3)), atol=0, rtol=1e-7)
+
+
 # Patching and ablation
 
 

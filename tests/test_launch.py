@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from address import listed
+from checkout import listed
 from lock import CPU_WHEELS, PYTHON, pins
 
 pytestmark = [pytest.mark.launch, pytest.mark.skipif(os.name != "posix", reason="memory limits are POSIX's")]

@@ -185,6 +185,52 @@ def test_without_a_device_the_best_one_is_taken(monkeypatch, built, best):
     assert models._best_device() == torch.device(best)
 
 
+@pytest.fixture
+def a_device(monkeypatch):
+    """`a_device(off)`: from now on there is an accelerator, on which logits are off by a share of their size.
+
+    It is the device "meta" to whoever asks; what is moved there stays on the processor.
+    """
+    move = torch.nn.Module.to
+
+    def fake(off):
+        def to(model, device, *rest, **options):
+            if torch.device(device).type != "meta":
+                for hook in list(model._forward_hooks):
+                    del model._forward_hooks[hook]
+                return move(model, device, *rest, **options)
+
+            def spoil(module, inputs, out):
+                return type(out)(**{**out, "logits": out.logits * (1 + off)})
+
+            model.register_forward_hook(spoil)
+            return model
+
+        monkeypatch.setattr(models, "_best_device", lambda: torch.device("meta"))
+        monkeypatch.setattr(torch.nn.Module, "to", to)
+
+    return fake
+
+
+@pytest.mark.parametrize("untrained", [False, True])
+@pytest.mark.parametrize("off", [0.01, torch.nan])
+def test_a_device_that_nobody_asked_for_and_that_computes_something_else_is_left(off, untrained, folders, a_device):
+    wanted = load_model(str(folders["gpt2"]), device="cpu", untrained=untrained)[0](torch.tensor([[5, 9, 3]])).logits
+    a_device(off)
+    with pytest.warns(UserWarning, match=r"On 'meta', .* other logits than .*stays on the processor.*device='meta'"):
+        model, _ = load_model(str(folders["gpt2"]), untrained=untrained)
+    torch.testing.assert_close(model(torch.tensor([[5, 9, 3]])).logits, wanted)
+    assert not model._forward_hooks
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_device_is_kept_that_agrees_or_that_was_asked_for(asked, folders, a_device, recwarn):
+    a_device(0.01 if asked else 1e-5)
+    model, _ = load_model(str(folders["gpt2"]), device="meta" if asked else None)
+    assert len(model._forward_hooks) == 1
+    assert not [each for each in recwarn if "processor" in str(each.message)]
+
+
 def test_a_map_of_devices_takes_the_place_of_one(folders):
     model, _ = load_model(str(folders["gpt2"]), device="meta", device_map={"": "cpu"})
     assert (model.training, model.device.type) == (False, "cpu")

@@ -507,6 +507,18 @@ DAMAGED = {  # student: (the damage, points or the reason why there are none)
         twice("answer-1a", "def next_token_probabilities(*_):\n    return 1"),
         "not graded. small.ipynb: the",
     ),
+    # None of these answers 1d. The last two keep the check from running, or its error from showing.
+    **{
+        name: (changed("answer-1d", code), "2 of 5 points")
+        for name, code in {
+            "no_variable": 'import os\nos.environ.pop("INTERP_GRADING")',
+            "no_check": "exercises.check = lambda *given, **named: None",
+            "no_judge": "from interp_helpers.exercises import judging\njudging.compare = lambda *given, **named: None",
+            "no_cell": "get_ipython().input_transformers_cleanup.append(\n"
+            '    lambda lines: [] if "check(" in "".join(lines) else lines\n)',
+            "no_error": "get_ipython().set_custom_exc((Exception,), lambda *given, **named: None)",
+        }.items()
+    },
     "killed": (changed("tools-1h", "import os\nos._exit(1)"), "not graded. Python ended in the cell that begins with"),
 }
 FILES = {  # student: ((name of the file, its text), the reason why there are no points)

@@ -411,3 +411,23 @@ def test_directions_of_another_size_are_refused():
         given[wrong] = torch.ones(4)
         with pytest.raises(ArgumentError, match=f"{['x', 'mean', 'read', 'write'][wrong]} must be"):
             erase(*given)
+
+
+# Half precision
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_vectors_in_half_precision_are_read_as_the_same_ones_in_full(dtype):
+    x, y = planted()[:2]
+    x = x.to(dtype)
+    close(difference_of_means(x, y), difference_of_means(x.double(), y), 1e-7)
+    close(discriminant(x, y), discriminant(x.double(), y))
+    assert auc(x[:, 0], y) == auc(x[:, 0].double(), y)
+    mean, read, write = x.mean(0), x[0], x[0] + x[1] / 2
+    close(erase(x, mean, read, write), erase(*(each.double() for each in (x, mean, read, write))).float(), 1e-3)
+
+
+def test_a_mean_over_many_tokens_is_taken_in_float64():
+    """What two kinds differ in is a millionth of what they share: float32 would add it up wrongly."""
+    x = torch.full((40_000, 1), 1000.0)
+    x[::2] += 2**-10
+    y = (torch.arange(40_000) % 2 == 0).long()
+    assert difference_of_means(x, y).item() == 2**-10

@@ -2,7 +2,6 @@
 
 import math
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,28 +137,30 @@ def test_a_model_that_scales_its_logits_is_refused():
         num_key_value_heads=2, logits_scaling=8.0, architectures=["GraniteForCausalLM"],
         attn_implementation="eager",
     )  # fmt: skip
-    with pytest.raises(ModelError, match="GraniteForCausalLM scales or caps"):
+    with pytest.raises(
+        ModelError, match="than a GraniteForCausalLM: the final norm and the unembedding .* do not give its logits"
+    ):
         Unembedding.of(bridge_of(GraniteForCausalLM(config)))
 
 
-@pytest.mark.parametrize("times", [1.05, torch.nan])
+@pytest.mark.parametrize("times", [1.0, 1.05, torch.nan])
 def test_small_logits_are_compared_by_their_own_size(times):
-    """The stream [3, 1] has mean 2 and deviation 1: the logits are 0.01 and -0.01, and a twentieth of that is seen."""
+    """A twentieth of logits that are a thousandth of their usual size is seen."""
+    model = tiny.fresh("gpt2")
+    model.lm_head.weight.data = model.lm_head.weight / 1000
+    run = model.forward
 
-    def bridge(times):
-        logits, kept = times * torch.tensor([[[0.01, -0.01]]]), {("resid_post", -1): torch.tensor([[[3.0, 1]]])}
-        return SimpleNamespace(
-            ln_final=torch.nn.LayerNorm(2),
-            cfg=SimpleNamespace(eps=0.0, normalization_type="LN", n_layers=1),
-            W_U=torch.eye(2) / 100,
-            b_U=torch.zeros(2),
-            original_model="a model",
-            run_with_cache=lambda tokens: (logits, kept),
-        )
+    def scaled(*inputs, **options):
+        out = run(*inputs, **options)
+        return type(out)(**{**out, "logits": out.logits * times})
 
-    assert Unembedding.of(bridge(1.0)).centred
-    with pytest.raises(ModelError, match="scales or caps"):
-        Unembedding.of(bridge(times))
+    model.forward = scaled
+    bridge = bridge_of(model)
+    if times == 1:
+        assert Unembedding.of(bridge).centred
+        return
+    with pytest.raises(ModelError, match="do not give its logits"):
+        Unembedding.of(bridge)
 
 
 # Parts
@@ -355,3 +356,14 @@ def test_nan_stays_nan():
 def test_vectors_of_two_widths_are_refused():
     with pytest.raises(ArgumentError, match="cosines: other must be"):
         residual.cosines(torch.ones(2, 3), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_bridge_in_half_precision_is_taken_apart_as_one_with_the_same_weights_in_full(dtype):
+    found = []
+    for model in (tiny.fresh("gpt2").to(dtype), tiny.fresh("gpt2").to(dtype).float()):
+        made = bridge_of(model)
+        _, vectors = residual.final_parts(made, [torch.tensor([[5, 6, 7, 8]])], heads=True)
+        shares = residual.logit_attribution(vectors, vectors.sum(0), residual.Unembedding.of(made), 5, 6)
+        found.append(shares.float())
+    torch.testing.assert_close(*found, atol=0.02 * found[1].abs().max().item(), rtol=0)

@@ -1,5 +1,6 @@
 """`make run`: what a notebook of the run sees, what is left of it, and how it ends. And the table of what it costs."""
 
+import json
 import re
 import signal
 import subprocess
@@ -8,9 +9,15 @@ import time
 from pathlib import Path
 
 import claims
+import course
+import editions
 import execution
+import flips
 import nbformat
 import pytest
+import reading
+import regenerate
+import repeat
 import run
 
 ROOT = Path(__file__).parent.parent
@@ -83,8 +90,90 @@ def test_however_a_notebook_ends_it_is_one_line_and_a_sentence_and_the_others_st
             source, why = ENDS[path.stem]
             assert first == f"code cell 2 (`{source}`): {why}"
         else:
-            assert first.startswith("before its first cell: NotJSONError: Notebook does not appear")
+            assert first.startswith("it is no notebook, or it is damaged: Expecting property name")
         assert bool(below) == (path.stem == "04_wrong"), "an error of the student's own keeps its traceback"
+
+
+def named(notebook):
+    """{path: what is said of it} of paths that are no notebooks, beside one that is."""
+    folder = notebook.parent
+    empty = {"metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    written = {
+        "text.md": ("# A text", "it is no notebook, or it is damaged: Expecting value"),
+        "cut.ipynb": ('{"cells": [', "it is no notebook, or it is damaged"),
+        "bytes.ipynb": (b"\xff\xfe\x00", "it is no notebook, or it is damaged: 'utf-8' codec"),
+        "list.ipynb": ("[1]", "it is no notebook: it does not say of which format it is"),
+        "no_cells.ipynb": (json.dumps(empty | {"cells": [{"a": 1}]}), "its cells cannot be read"),
+        "new.ipynb": (json.dumps({"nbformat": 9, "cells": []}), "it is of format 9, and this reads up to 4."),
+        "r.ipynb": (
+            json.dumps(empty | {"cells": [], "metadata": {"kernelspec": {"name": "ir", "language": "R"}}}),
+            "it is written in R, and only Python is run",
+        ),
+    }
+    for name, (content, _) in written.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = {folder / name: said for name, (_, said) in written.items()}
+    said |= {folder: "it is a folder; name the notebooks in it", folder / "none": "there is no such file."}
+    return said | {folder / "01": f"there is no such file (did you mean {notebook}?)."}
+
+
+def test_what_is_no_notebook_is_called_so_and_the_others_still_run(notebook, monkeypatch, capsys):
+    said = named(notebook)
+    monkeypatch.setattr("sys.argv", ["run.py", *map(str, said), str(notebook)])
+    with pytest.raises(SystemExit) as end:
+        run.main()
+    assert capsys.readouterr().out.count("failed") == len(said)
+    assert (run.BUILD / "01_small.ipynb").is_file()
+    for (path, words), line in zip(said.items(), end.value.code.split("\n\n"), strict=True):
+        assert line.startswith(f"{path}: {words}")
+        assert line[-1] == "."
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        lambda paths: editions.main(paths),
+        lambda paths: regenerate.main(paths),
+        lambda paths: course.main("course", paths),
+        lambda paths: flips.main(),
+        lambda paths: repeat.main(),
+        lambda paths: claims.main(),
+    ],
+    ids=["editions", "regenerate", "course", "flips", "repeat", "claims"],
+)
+def test_the_other_tools_say_what_is_no_notebook_and_do_nothing(main, notebook, monkeypatch):
+    said = named(notebook)
+    monkeypatch.setattr("sys.argv", ["a tool", *map(str, said), str(notebook)])
+    with pytest.raises(SystemExit) as end:
+        main([*said, notebook])
+    for (path, words), line in zip(said.items(), end.value.code.splitlines(), strict=True):
+        assert line.startswith(f"{path}: {words}")
+    assert sorted(each.name for each in notebook.parent.parent.iterdir()) == ["notebooks"]
+
+
+def test_a_notebook_of_an_old_format_is_run(notebook):
+    cell = {"cell_type": "code", "language": "python", "input": ["print(1)"], "outputs": [], "collapsed": False}
+    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": ""}, "worksheets": [{"cells": [cell]}]}
+    notebook.write_text(json.dumps(old), encoding="utf-8")
+    assert reading.read(notebook).cells[0].source == "print(1)"
+
+
+def test_sentences_that_are_not_there_are_said_before_anything_is_run(notebook, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", "--sentences", "mine.csv", str(notebook)])
+    with pytest.raises(SystemExit, match=r"^run: There is no file or folder 'mine\.csv' with sentences\. Check"):
+        run.main()
+    assert not (run.BUILD / "01_small.ipynb").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(notebook, monkeypatch):
+    run.BUILD.write_text("a file", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["run.py", str(notebook)])
+    with pytest.raises(SystemExit, match=r"^run: .*build cannot be made: File exists\. Copy the course"):
+        run.main()
+    run.BUILD.unlink()
+    (run.BUILD / "index.html").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"^run: .*index\.html"):
+        run.main()
 
 
 def test_the_index_shows_what_a_notebook_asks_and_its_page_leads_back(notebook, monkeypatch):
@@ -168,6 +257,7 @@ def test_storybook_has_one_thread_and_every_other_model_all_cores(variables, thr
     execution.measure(notebook, variables)
     (env,) = seen
     assert env.get("OMP_NUM_THREADS") == threads
+    monkeypatch.setenv("INTERP_STRICT", "1")
     own = {"INTERP_CLAIMS", "INTERP_PROGRESS"}
     assert {name: env[name] for name in env if name.startswith("INTERP_") and name not in own} == variables
     assert env["INTERP_PROGRESS"] == ""

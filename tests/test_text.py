@@ -1,7 +1,8 @@
 import json
+import re
 
-import pandas as pd
 import pytest
+import random_models
 import torch
 from excerpts import excerpt, excerpts
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from interp_helpers import (
     pair_for,
     passages,
     prompt_for,
+    question,
     repeated_random_tokens,
     shuffled,
     token_batches,
@@ -175,6 +177,85 @@ def test_texts_of_two_lengths_say_where_they_part():
         encode_pair(Splitting(list), "abc", "adec")
     with pytest.raises(TextError, match="part at token 2"):
         encode_pair(Splitting(list), "ab", "abc")
+
+
+# Answers to compare.
+def with_spaces(text):
+    """A SentencePiece-like tokenizer: each space is a token of its own, and every text begins with one."""
+    return [piece for word in text.strip(" ").split(" ") for piece in ("▁", *filter(None, [word]))]
+
+
+def pieces(text):
+    """Words with their space, of which names are cut in two: "New York" is " New" " Yo" "rk"."""
+    return [part for word in re.findall(r" ?[^ ]+| +$", text) for part in filter(None, [word[:3], word[3:]])]
+
+
+def asked(split, *texts):
+    """What is read and compared, as pieces of text."""
+    tokens, right, wrong = question(Splitting(split), *texts)
+    whole = [start + answer for start in (texts[0], texts[0].rstrip(" ")) for answer in texts[1:]]
+    known = {sum(map(ord, part)): part for text in whole for part in split(text)}
+    assert tokens.shape[0] == 1
+    return [known[each] for each in [*tokens[0].tolist(), right, wrong]]
+
+
+@pytest.mark.parametrize(
+    ("split", "texts", "wanted"),
+    [
+        (list, ("ab", "c", "d"), "a b c d"),
+        (with_spaces, ("is", " Paris", " London"), "▁ is ▁ Paris London"),  # the space is shared
+        (with_spaces, ("is ", " Paris", " London"), "▁ is ▁ Paris London"),  # one space, not two
+        (with_spaces, ("is ", "Paris", "London"), "▁ is ▁ Paris London"),
+        (list, ("is ", " ab", " ac"), "i s _ a b c"),
+        (pieces, ("is", " Newark", " Newton"), "is _Ne wark wton"),  # a shared first half
+        (pieces, ("go", "ing", "ne"), None),  # nothing is shared: "goi" and "gon"
+        (pieces, ("we go", "od", "al"), "we _go od al"),  # the answers go on where the prompt's last word ends
+        (pieces, ("we g", "one", "ave"), "we _go _ga"),  # and they change its last token
+        (lambda text: list(text.lower()), ("a", "B", "C"), "a b c"),
+    ],
+)
+def test_answers_are_compared_where_they_part_and_after_what_they_share(split, texts, wanted):
+    split_up = lambda text: [part.replace(" ", "_") if part.strip() else "_" for part in split(text)]  # noqa: E731
+    if wanted is None:
+        with pytest.raises(TextError, match="nothing to read before 'ing' and 'ne' part"):
+            question(Splitting(split_up), *texts)
+    else:
+        assert asked(split_up, *texts) == wanted.split()
+
+
+@pytest.mark.parametrize(
+    ("split", "texts"),
+    [
+        (with_spaces, ("is", " Paris", " Paris")),
+        (with_spaces, ("is", " New", " New York")),  # one goes on where the other ends
+        (with_spaces, ("is", " New York", " New")),
+        (lambda text: text.lower().split(), ("is", " Paris", " paris")),
+        (lambda text: ["?" for _ in text.split()], ("is", " Paris", " London")),  # both are unknown words
+        (list, ("is", "", "a")),
+    ],
+)
+def test_answers_that_no_token_tells_apart_are_refused(split, texts):
+    with pytest.raises(TextError, match=r"^No token tells .* from .* after 'is'; choose answers that part\.$"):
+        question(Splitting(split), *texts)
+
+
+def test_a_question_to_storybook_reads_the_prompt_as_it_stands():
+    for answer, rival in [(" leg", " button"), (" Brown", " White")]:
+        tokens, *ids = question(tokenizer(), "The dog bit his wooden", answer, rival)
+        assert torch.equal(tokens, encode(tokenizer(), "The dog bit his wooden"))
+        assert ids == [encode(tokenizer(), word).item() for word in (answer, rival)]
+
+
+def test_a_trained_tokenizer_whose_spaces_are_tokens():
+    spaces = random_models.spaces()
+    first, second = (encode(spaces, word)[0] for word in (" Paris", " London"))
+    assert first[0] == second[0], "or it is no example"
+    tokens, right, wrong = question(spaces, "The dog bit his", " leg", " hand")
+    assert spaces.decode(tokens[0]).rstrip() == "The dog bit his"
+    assert spaces.convert_ids_to_tokens([tokens[0, -1].item()]) == ["▁"]
+    assert right != wrong
+    read = [*tokens[0].tolist(), right]
+    assert read == encode(spaces, "The dog bit his leg")[0, : len(read)].tolist()
 
 
 # Tokens to labels.
@@ -422,87 +503,6 @@ def test_the_bundled_reviews_are_balanced_and_all_different():
     openings = table["text"].str.split().str[:3].str.join(" ").str.lower()
     assert openings.is_unique
     assert 24 <= (table["label"][:64] == "positive").sum() <= 40  # the first 64 are a batch of the course
-
-
-# Sentences from elsewhere.
-def test_sentences_from_local_files(tmp_path):
-    (tmp_path / "a.txt").write_text("One line.\n\n  Another\u2028line. \n", encoding="utf-8")
-    assert load_sentences(tmp_path / "a.txt")["text"].tolist() == ["One line.", "Another\u2028line."]
-    (tmp_path / "b.csv").write_text('words,label\n"Good, good.",1\n,0\n', encoding="utf-8")
-    assert load_sentences(tmp_path / "b.csv", column="words").values.tolist() == [["Good, good.", 1]]
-    (tmp_path / "C.CSV").write_text("text,code\nNA,00\n007,01\n", encoding="utf-8-sig")
-    assert load_sentences(tmp_path / "C.CSV")["text"].tolist() == ["NA", "007"], "words, and no mark before the header"
-    assert load_sentences(tmp_path / "C.CSV", column="code")["text"].tolist() == ["00", "01"]
-    (tmp_path / "d.csv").write_text("label\nGood.\n", encoding="utf-8")
-    table = load_sentences(tmp_path / "d.csv", column="label")
-    assert table["text"].tolist() == ["Good."]
-
-
-@pytest.mark.parametrize("more", ["", ",label"])
-def test_of_several_columns_the_first_one_known_is_taken(tmp_path, more):
-    (tmp_path / "a.csv").write_text(f"content,review,text{more}\nnot this,nor this,this one{more}\n", encoding="utf-8")
-    table = load_sentences(tmp_path / "a.csv")
-    assert table["text"].tolist() == ["this one"]
-    assert table.columns.tolist() == ["text", *more.split(",")[1:]]
-    (tmp_path / "b.csv").write_text("content,review\nnot this,this one\n", encoding="utf-8")
-    assert load_sentences(tmp_path / "b.csv")["text"].tolist() == ["this one"]
-
-
-def test_sentences_from_a_data_set_folder_as_the_hub_has_them(tmp_path):
-    for split, text in [("train", "To learn from."), ("test", "To be tested on.")]:
-        pd.DataFrame({"text": [text], "label": [1]}).to_parquet(tmp_path / f"{split}.parquet")
-    assert load_sentences(str(tmp_path))["text"].tolist() == ["To be tested on."]
-    assert load_sentences(str(tmp_path), split="train")["text"].tolist() == ["To learn from."]
-    with pytest.raises(TextError, match=r"cannot be read: Unknown split \"dev\""):
-        load_sentences(str(tmp_path), split="dev")
-
-
-def test_a_data_set_in_the_hub_cache_needs_no_network(tmp_path, monkeypatch):
-    import huggingface_hub
-
-    pd.DataFrame({"text": ["Kept here."]}).to_parquet(tmp_path / "test.parquet")
-
-    def cached(name, *, local_files_only=False, repo_type=None, **_):
-        assert (name, local_files_only, repo_type) == ("someone/reviews", True, "dataset")
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
-    assert load_sentences("someone/reviews")["text"].tolist() == ["Kept here."]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("empty.txt", b"\n \n", "holds no sentence"),
-        ("blank.csv", b"", r"cannot be read: No columns to parse from file \(EmptyDataError\)"),
-        (
-            "other.csv",
-            b"id,stars\n1,5\n",
-            "'text' .KeyError.* needs a header with text or sentence",
-        ),
-        ("latin.csv", "text\ncaf\xe9\n".encode("latin-1"), "can't decode byte 0xe9.* UTF-8"),
-        ("latin.txt", "caf\xe9\n".encode("latin-1"), "can't decode byte 0xe9.* UTF-8"),
-        ("a.json", b"[]", "needs a header with text"),
-        # pandas takes the first field for an index then, and "fine." was the sentence
-        ("comma.csv", b"text\nGood, fine.\nYes, good.\n", "more fields than the header.* quotes around text"),
-        ("none.csv", None, "no file or folder"),
-        ("none", None, "no file or folder"),
-    ],
-)
-def test_sentences_that_cannot_be_had_are_one_clear_error(name, content, message, tmp_path):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(TextError, match=message):
-        load_sentences(tmp_path / name)
-
-
-def test_a_column_that_is_not_there_and_a_hub_that_is_not_are_one_clear_error(tmp_path, monkeypatch):
-    (tmp_path / "a.csv").write_text("text\na\n")
-    with pytest.raises(TextError, match=r"'words' .KeyError.* needs a header with words"):
-        load_sentences(tmp_path / "a.csv", column="words")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(TextError, match=r"hub cannot be reached .*load_sentences\('reviews'\), which needs no network"):
-        load_sentences("cornell-movie-review-data/rotten_tomatoes")
 
 
 def test_one_string_is_one_text():

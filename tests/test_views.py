@@ -1845,14 +1845,23 @@ def test_tokens_are_read_by_keyboard(kind, tmp_path):
             assert page.wait(" <= ".join(ends), 5), "Jupyter cuts nothing off"
             assert page.run("document.scrollingElement.scrollWidth") == 375
 
+        def hint():
+            """The sentence in the empty room, and the height of the view."""
+            rule = page.run(f"getComputedStyle({box}, '::after').content")
+            return rule, page.run("document.querySelector('[data-view]').offsetHeight")
+
+        before, height = hint()
+        assert re.search(r"Point at a token.*appears here", before), "an empty room once stood there unexplained"
         page.press("Tab")
         sees(0)
+        assert hint() == ("none", height)
         last = len(said) - 1
         for key, token in [("ArrowRight", 1), ("ArrowDown", last), ("ArrowRight", last), ("ArrowLeft", last - 1)]:
             page.press(key)
             sees(token)
         page.press("Escape")
         assert page.wait(f"{added}.length === 0", 5)
+        assert hint() == (before, height)
         assert page.run("pressed") == 1, "Tab, and JupyterLab gets none of the others"
         assert page.after("Runtime.exceptionThrown") == []
 

@@ -577,3 +577,17 @@ def test_nan_is_refused_where_it_would_give_a_number_and_stays_nan_elsewhere():
         assert score(broken).isnan().tolist() == [True, False]
         assert score(torch.tensor([1.0, torch.inf])).isnan()
     assert weights.normal_gap(torch.zeros(3)).isnan()
+
+
+# Half precision
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_circuits_of_weights_in_half_precision_are_those_of_the_same_numbers_in_full(dtype):
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(2, 6, 2, 3), (2, 4, 3, 8), (8, 6), (2, 6, 4, 3)]  # values, W_O, W_U, queries
+    values, W_O, W_U, queries = (torch.randn(*shape, generator=draw).to(dtype) for shape in shapes)
+    exact = values.double(), W_O.double(), W_U.double()
+    torch.testing.assert_close(
+        weights.copying_scores(values, W_O, W_U).double(), weights.copying_scores(*exact), atol=1e-5, rtol=0
+    )
+    assert torch.equal(weights.copying_ranks(values, W_O, W_U), weights.copying_ranks(*exact))
+    assert torch.equal(weights.matching_ranks(queries, values), weights.matching_ranks(queries.double(), exact[0]))

@@ -5,7 +5,6 @@ README's badges and the notebooks' links are derived from it.
 """
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ PYPROJECT, README = Path("pyproject.toml"), Path("README.md")
 URLS = re.compile(r'(?m)^\[project\.urls\]\nRepository = "(.+)"\n\n')
 BEFORE = "[project.optional-dependencies]"  # what stands after it in pyproject.toml
 BADGES = re.compile(r"<!-- badges -->\n(.*?)<!-- /badges -->", re.S)
-TEXT_FILES = [".ipynb", ".md", ".py", ".cff", ".toml", ".yml", ".rst", ".svg"]
 
 
 def with_address(pyproject, address):
@@ -38,18 +36,6 @@ def with_badges(readme, address):
         for place, link, badge in links
     ]
     return BADGES.sub(f"<!-- badges -->\n{''.join(lines)}<!-- /badges -->", readme)
-
-
-def listed():
-    """All files of the course, as git lists them: tracked ones and new ones."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [Path(each) for each in found if Path(each).is_file()]
-
-
-def files():
-    """Those that may hold links."""
-    return [each for each in listed() if each.suffix in TEXT_FILES]
 
 
 def main(arguments):

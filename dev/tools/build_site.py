@@ -20,6 +20,7 @@ import nbformat
 from covers import cards
 from editions import RUBRIC, SOLUTION, replace
 from formulas import with_mathml
+from frames import WAYS
 
 try:
     import tomllib
@@ -96,10 +97,13 @@ def as_html(card):
     """A notebook's card on the first page."""
     stem = Path(card.name).stem
     picture = f'<img src="{COVERS}/{stem}.png" alt="{html.escape(card.alt)}">' if card.picture else ""
+    *first, last = map(str, card.builds_on or [""])
+    builds_on = f"Builds on {', '.join(first)}{' and ' * bool(first)}{last}. " if last else ""
+    minutes = f"{card.minutes} minutes to read, {card.exercise_minutes} for the exercises"
     return (
         f'<li>{picture}<h3><a href="notebooks/{stem}.html">{html.escape(card.label)}</a></h3>'
         f"<p>{html.escape(card.question)}</p>"
-        f"<p><small>{card.minutes} minutes to read, {card.exercise_minutes} for the exercises</small></p></li>"
+        f"<p><small>{builds_on}{minutes}</small></p></li>"
     )
 
 
@@ -127,10 +131,11 @@ def with_playground(text, page, playground):
 
 
 def first_page(text, notebooks):
-    """docs/index.md with the cards of the notebooks, and with their short titles in the side bar."""
+    """docs/index.md with the cards of the notebooks, ways through them, and their short titles in the side bar."""
     entries = "\n".join(f"{card.label} <notebooks/{Path(card.name).stem}>" for card in notebooks)
     listed = f'<ul class="cards">{"".join(map(as_html, notebooks))}</ul>'
-    return text.replace("<!-- cards -->", listed).replace("<!-- notebooks -->", entries)
+    ways = WAYS.partition("\n\n")[2]  # without its heading
+    return text.replace("<!-- cards -->", listed).replace("<!-- ways -->", ways).replace("<!-- notebooks -->", entries)
 
 
 def lay_out(source, notebooks, repository, playground):
@@ -261,6 +266,11 @@ def main():
     parser.add_argument("--repository", default=address, help="where the course lives; '': nowhere yet")
     parser.add_argument("--playground", type=Path, help="the folder of one that is built already")
     given = parser.parse_args()
+    if given.playground and not given.playground.is_dir():
+        parser.error(f"there is no folder {given.playground} with a playground; leave it out, and one is built.")
+    for folder in (given.source, given.out):
+        if folder.is_file():
+            parser.error(f"{folder} is a file; name a folder, which is made where there is none.")
     notebooks = cards(sorted(ROOT.glob("notebooks/[0-9]*.ipynb")))
     missing = None if given.playground else playground.why_not()
     lay_out(given.source, notebooks, given.repository, playground=missing is None)

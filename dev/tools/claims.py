@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 from execution import COLUMNS, absolute, edition, measure, row, show
+from reading import require
 from stored_outputs import same
 
 from interp_helpers.claims import NEEDS
@@ -31,7 +32,8 @@ HEAD = """\
 
 Made by `make claims` and `make real`. The main findings of the course are claims, which cells check: a sentence, the
 number it rests on, and whether it holds (✓) or not (✗). A reason why a claim falls, where one is known, stands below
-the table. nan: there was nothing to measure. –: the notebook did not get there.
+the table. In brackets stands the 95 % interval of a number that is a mean over texts, seeds or other draws. A count, or
+a number read from the weights, has none. nan: there was nothing to measure. –: the notebook did not get there.
 
 **The untrained twin** has storybook's configuration and fresh random weights. What holds on both needs no training: it
 follows from the architecture, the tokenizer, the decoding, or a definition. If a claim fails on the twin, it depends on
@@ -191,6 +193,7 @@ def main():
     given = parser.parse_args()
     if given.model == "storybook":
         parser.error("storybook's claims are those of the stored outputs; name another model, such as gpt2.")
+    require(given.notebooks)
     if not given.notebooks:
         write_whole(LEDGER, ledger())
     elif given.model:

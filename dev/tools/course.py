@@ -8,11 +8,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from reading import require
+
 CONFIG = Path(__file__).parent.parent / "classroom" / "nbgrader_config.py"
 ACTIVATE = Path(sys.executable).parent / "activate"  # nbgrader calls alembic by name
 
 
 def main(folder, paths):
+    require(paths)
     folder = Path(folder)
     (folder / "source").mkdir(parents=True, exist_ok=True)
     shutil.copy(CONFIG, folder / CONFIG.name)

@@ -2,11 +2,15 @@
 
 import base64
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from frames import About, about
+from pictures import smaller
+from PIL import Image
 
+SMALL = 320, 240  # the most pixels of a small picture
 COVER = "cover"  # the tag of the cell whose figure stands for the notebook
 
 
@@ -38,3 +42,11 @@ def card(name, notebook):
 def cards(paths):
     """[Card] of some notebooks, in their order."""
     return [card(Path(path).name, nbformat.read(path, 4)) for path in paths]
+
+
+def small(png):
+    """A picture's PNG in few pixels and bytes."""
+    image, file = Image.open(BytesIO(png)).convert("RGBA"), BytesIO()
+    image.thumbnail(SMALL)
+    image.save(file, "PNG")
+    return smaller(file.getvalue())

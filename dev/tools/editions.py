@@ -11,8 +11,10 @@ import re
 import sys
 from pathlib import Path
 
+import covers
 import frames
 import nbformat
+from reading import require
 
 from interp_helpers.files import write_whole
 
@@ -34,13 +36,15 @@ BANNER = (
     f"> **Student edition.** Write your answers where a cell says `{STUB}`, and run the check below each. The notebook "
     "of the same name in the folder `notebooks`, if you have it, has one solution of every exercise."
 )
-LISTS = {  # folder: what its page says of the notebooks in it
+COVERS = Path("docs/covers")  # small pictures of the notebooks
+LISTS = {  # folder: what its page says of the notebooks in it, and where pictures of them are
     Path("notebooks"): (
         "The notebooks",
         "As the authors ran them, with one solution of every exercise. To work through the course, run `make lab` in "
         "its folder: it opens the same notebooks with blank exercises.",
+        f"../{COVERS.as_posix()}",
     ),
-    STUDENT: ("The notebooks, with blank exercises", "Begin with the first one. Each builds on those before it."),
+    STUDENT: ("The notebooks, with blank exercises", "Begin with the first one.", None),  # which is given out alone
 }
 
 
@@ -140,6 +144,7 @@ def table(notebooks):
 
 def main(paths):
     paths = [Path(path) for path in paths]
+    require(paths)
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     notebooks = {path: nbformat.read(path, 4) for path in paths}
     described = [frames.about(path.name, notebook) for path, notebook in notebooks.items()]
@@ -151,8 +156,12 @@ def main(paths):
         frames.frame(notebook, path.name, described, frames.address_of(project), project["version"])
         write_whole(path, nbformat.writes(notebook) + "\n")
         write_whole(STUDENT / path.name, nbformat.writes(blank(notebook)) + "\n")
-    for folder, (heading, text) in LISTS.items():
-        write_whole(folder / frames.CONTENTS, frames.contents(described, heading, text))
+    for folder, (heading, text, pictures) in LISTS.items():
+        write_whole(folder / frames.CONTENTS, frames.contents(described, heading, text, pictures))
+    COVERS.mkdir(exist_ok=True)
+    for card in covers.cards(paths):
+        if card.picture:
+            (COVERS / f"{Path(card.name).stem}.png").write_bytes(covers.small(card.picture))
     print(f"{len(paths)} notebooks with blank exercises in {STUDENT}/")
 
 

@@ -9,6 +9,7 @@ SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONHASHSEED": "0",
+    "INTERP_STRICT": "1",  # a claim that fails on storybook is an error
     "INTERP_PROGRESS": "",  # a run of ours is no student's progress
 }
 os.environ.update(SETTINGS)

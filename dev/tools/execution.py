@@ -12,6 +12,7 @@ from editions import mark
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
+from reading import UnreadableError, read
 
 METADATA = {
     "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -19,6 +20,7 @@ METADATA = {
 }
 # What notebooks read.
 VARIABLES = ["INTERP_MODEL", "INTERP_UNTRAINED", "INTERP_SENTENCES", "INTERP_CLAIMS", "INTERP_EVIDENCE"]
+STRICT = "INTERP_STRICT"  # where it is set, a claim that fails on storybook ends the notebook
 COLUMNS = ["notebook", "cells", "seconds", "peak MiB", "claims held"]  # of the table that the tools print
 PEAK = (  # of the kernel, in MiB: Linux counts in KiB, macOS in bytes, Windows has no resource module
     "(lambda r, p: r.getrusage(r.RUSAGE_SELF).ru_maxrss / (2**20 if p == 'darwin' else 2**10))"
@@ -47,7 +49,7 @@ def execute(path, allow_errors=False, timeout=600, env=None):
     """
     began, number, place = time.monotonic(), 0, "before its first cell"
     try:
-        notebook = nbformat.read(path, 4)
+        notebook = read(path)
         client = NotebookClient(
             notebook,
             kernel_name="python3",
@@ -73,6 +75,8 @@ def execute(path, allow_errors=False, timeout=600, env=None):
             reply = run_sync(client.kc.execute_interactive)("", user_expressions={"peak": PEAK}, timeout=30)
         peak = float(reply["content"]["user_expressions"]["peak"]["data"]["text/plain"])
         clean(notebook)
+    except UnreadableError as problem:
+        raise NotebookError(str(problem).rstrip("."), time.monotonic() - began) from problem
     except Exception as problem:
         raise NotebookError(f"{place}: {reason(problem, timeout)}", time.monotonic() - began) from problem
     return notebook, seconds, peak
@@ -95,7 +99,7 @@ def shorten(text, width):
 
 
 def measure(path, variables, timeout=600):
-    """Run the notebook at `path` with these environment variables, and keep its claims.
+    """Run the notebook at `path` with these environment variables, and keep its claims, of which none ends it.
 
     The kernel works on one thread on storybook and its twin, whose outputs are compared, and elsewhere on all cores.
 
@@ -104,7 +108,7 @@ def measure(path, variables, timeout=600):
     """
     record, notebook, problem = {"claims": {}, "stopped": "", "seconds": None, "MiB": None}, None, None
     threads = [] if variables.get("INTERP_MODEL", "storybook") == "storybook" else ["OMP_NUM_THREADS"]
-    env = {name: value for name, value in os.environ.items() if name not in [*VARIABLES, *threads]} | variables
+    env = {name: value for name, value in os.environ.items() if name not in [*VARIABLES, STRICT, *threads]} | variables
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "claims.jsonl"
         try:
@@ -115,8 +119,8 @@ def measure(path, variables, timeout=600):
             record |= {"stopped": str(error), "seconds": round(error.seconds, 1)}
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     for each in map(json.loads, lines):
-        mark, value = "✓" if each["holds"] else "✗", f"{each['value']:.3g}"
-        record["claims"][each["claim"]] = {"mark": mark, "value": value, "because": each["because"]}
+        mark = "✓" if each["holds"] else "✗"
+        record["claims"][each["claim"]] = {"mark": mark, "value": each["shown"], "because": each["because"]}
     return record, notebook, problem
 
 

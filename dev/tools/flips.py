@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+from reading import require
 
 ROOT = Path(__file__).parent.parent.parent
 # A digit of a number; colours and sizes in HTML are no results.
@@ -44,6 +45,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("notebooks", nargs="+", type=Path)
     given = parser.parse_args()
+    require(given.notebooks)
     draw = random.Random(given.seed)
     read = {path: nbformat.read(path, 4) for path in given.notebooks}
     cells = {}

@@ -5,6 +5,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import nbformat
 
@@ -34,6 +35,18 @@ OTHERWISE = """
         )"""
 
 
+# For the page that lists the notebooks. Section numbers are those of their headings.
+WAYS = """\
+## Ways through it
+
+- **In two hours**, without exercises: how attention is made (1.1 to 1.3), heads and their names (2.1 to 2.4), the story
+  of the wooden leg (3.1 to 3.6), and why damage is not function (6.1 to 6.3).
+- **In two days**: on the first, notebooks 1, 2 and 3, with the exercises that ask you to predict. On the second,
+  notebook 6, and then the question that you like best: how it was learned (7), what single units mean (8), or what can
+  be read and steered (9).
+- **In a term**: a notebook a week with all its exercises, in their order, and one of the projects at the end."""
+
+
 ADDRESS = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git|/)?")
 
 
@@ -57,6 +70,7 @@ class About:
     question: str
     minutes: int
     exercise_minutes: int
+    builds_on: tuple[int, ...]  # numbers of notebooks
 
     @property
     def label(self):
@@ -64,13 +78,14 @@ class About:
 
 
 def about(name, notebook):
-    """What a notebook says of itself: its title, its question, and the minutes that it takes."""
+    """What a notebook says of itself: title, question, the minutes that it takes, and which others it builds on."""
     source = notebook.cells[0].source
     heading, time = TITLE.match(source), TIME.search(source)
     if not heading or not time:
         raise ValueError(f"{name}: the first cell needs '# 1 · Title: question' and '{TIME.pattern}'")
     question = heading["question"][0].upper() + heading["question"][1:]
-    return About(name, int(heading["number"]), heading["title"], question, int(time[1]), int(time[2]))
+    builds_on = tuple(map(int, re.findall(r"\b\d\b", source.partition("**Builds on**")[2].partition("**Needs**")[0])))
+    return About(name, int(heading["number"]), heading["title"], question, int(time[1]), int(time[2]), builds_on)
 
 
 def ways(name, all_about):
@@ -116,10 +131,36 @@ def frame(notebook, name, all_about, address, version):
     notebook.cells = [first, *rest, bottom]
 
 
-def contents(all_about, heading, text):
-    """The page that lists the notebooks in a folder."""
-    lines = [f"# {heading}", "", text, "", "| notebook | the question | minutes | for the exercises |"]
-    lines.append("|---|---|--:|--:|")
+def contents(all_about, heading, text, pictures=None):
+    """The page that lists the notebooks in a folder. pictures: the folder of their covers, seen from there."""
+    lines = [f"# {heading}", "", text, "", "| notebook | the question | builds on | minutes | for the exercises |"]
+    lines.append("|---|---|---|--:|--:|")
     for each in all_about:
-        lines.append(f"| [{each.label}]({each.name}) | {each.question} | {each.minutes} | {each.exercise_minutes} |")
-    return "\n".join(lines) + "\n"
+        shown = f'<img src="{pictures}/{Path(each.name).stem}.png" width="160" alt=""><br>' if pictures else ""
+        above = ", ".join(map(str, each.builds_on)) or "–"
+        name = f"{shown}[{each.label}]({each.name})"
+        lines.append(f"| {name} | {each.question} | {above} | {each.minutes} | {each.exercise_minutes} |")
+    arrows = [f"    {below} --> {each.number}" for each in all_about for below in each.builds_on]
+    boxes = [f'    {each.number}["{each.label}"]' for each in all_about]
+    reading, writing = (sum(minutes) for minutes in zip(*((each.minutes, each.exercise_minutes) for each in all_about)))
+    total = f"Together the notebooks take {reading / 60:.0f} hours to read, and {writing / 60:.0f} for the exercises."
+    return (
+        "\n".join(
+            [
+                *lines,
+                "",
+                total,
+                "",
+                WAYS,
+                "",
+                "## What builds on what",
+                "",
+                "```mermaid",
+                "graph LR",
+                *boxes,
+                *arrows,
+                "```",
+            ]
+        )
+        + "\n"
+    )

@@ -311,6 +311,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build/playground")
     out = parser.parse_args().out
+    if out.is_file():
+        parser.error(f"{out} is a file; name a folder, which is made where there is none.")
     if reason := why_not():
         sys.exit(f"The playground cannot be built. {reason}")
     build(out, alone=True)

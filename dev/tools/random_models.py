@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from interp_helpers import load_sentences, passages
+from interp_helpers import book_excerpts, load_sentences, passages
 from interp_helpers.hub import STORYBOOK
 
 WORDS = {"vocab_size": 8192, "bos_token_id": 0, "eos_token_id": 0}  # storybook's
@@ -70,11 +70,23 @@ def qwen3():
 
 def lowercase():
     """A tokenizer without any first or last token, which writes everything in small letters."""
+    return _pieces(pre_tokenizers.Metaspace(), normalizer=normalizers.Lowercase())
+
+
+def spaces():
+    """A tokenizer that writes each space as a token of its own: all words begin with the same token."""
+    isolated = [pre_tokenizers.Metaspace(), pre_tokenizers.Split("▁", "isolated")]
+    return _pieces(pre_tokenizers.Sequence(isolated), book_excerpts()["text"], size=WORDS["vocab_size"])
+
+
+def _pieces(splitter, texts=(), *, normalizer=None, size=900):
+    """A tokenizer that is trained on the course's own texts, and on more."""
     found = Tokenizer(models.BPE(unk_token="<unk>"))
-    found.normalizer = normalizers.Lowercase()
-    found.pre_tokenizer, found.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=["<unk>"], show_progress=False)
-    found.train_from_iterator([*passages(), *load_sentences()["text"]], trainer)
+    found.pre_tokenizer, found.decoder = splitter, decoders.Metaspace()
+    if normalizer:
+        found.normalizer = normalizer
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<unk>"], show_progress=False)
+    found.train_from_iterator([*passages(), *load_sentences()["text"], *texts], trainer)
     return PreTrainedTokenizerFast(tokenizer_object=found, unk_token="<unk>")
 
 
@@ -92,6 +104,7 @@ MODELS = {  # name -> (how to make the model, how to make its tokenizer)
     "random qwen3": (qwen3, storybooks),
     "random bloom": (bloom, storybooks),
     "random lowercase": (lambda: llama(**LETTERS), lowercase),
+    "random spaces": (lambda: llama(**{**LETTERS, "vocab_size": WORDS["vocab_size"]}), spaces),
     "random one-layer": (lambda: gpt2(n_layer=1, n_head=4, **SMALL), storybooks),
     "random one-head": (lambda: gpt2(n_layer=3, n_head=1, **SMALL), storybooks),
     "random bare": (lambda: llama(layers=1, heads=2, **LETTERS), lowercase),  # all at once
@@ -111,5 +124,7 @@ def make(name, folder):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or not MODELS.keys() >= {*sys.argv[2:]}:
+        sys.exit(f"random_models: name a folder to make, and models of these, or none for all: {', '.join(MODELS)}.")
     for each in sys.argv[2:] or MODELS:
         make(each, sys.argv[1])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 from execution import execute
+from reading import require
 from stored_outputs import close
 
 
@@ -36,6 +37,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("notebooks", nargs="+", type=Path)
     given = parser.parse_args()
+    require(given.notebooks)
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
     failed = False
     for path in given.notebooks:

@@ -19,6 +19,7 @@ from nbconvert import HTMLExporter
 from interp_helpers import errors
 from interp_helpers.errors import FileError, InterpError, ModelError
 from interp_helpers.files import write_whole
+from interp_helpers.hub import _looks_like_path
 
 BUILD = Path("build")
 TIMEOUT = 600  # seconds that one cell may take
@@ -149,6 +150,8 @@ def main():
     if given.untrained:
         variables["INTERP_UNTRAINED"] = "1"
     if given.sentences:
+        if _looks_like_path(given.sentences) and not Path(given.sentences).expanduser().exists():
+            sys.exit(f"run: There is no file or folder {given.sentences!r} with sentences. Check the path.")
         variables["INTERP_SENTENCES"] = absolute(given.sentences)
     cards, problems = [], []
     longest = max(len(path.stem) for path in given.notebooks)
@@ -165,7 +168,10 @@ def main():
             if unloadable(problem):
                 break
     name = given.model + (" (untrained)" if given.untrained else "")
-    write_whole(BUILD / "index.html", index(cards, f"The course on {name}"))
+    try:
+        write_whole(BUILD / "index.html", index(cards, f"The course on {name}"))
+    except FileError as refused:
+        sys.exit(f"run: {refused}")
     print(f"Open {(BUILD / 'index.html').resolve()}")
     sys.exit("\n\n".join(problems) or None)
 

@@ -31,6 +31,7 @@ says the rest.
 
 import inspect
 import os
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -73,9 +74,16 @@ def grading():
     """Whether a cell that raises is counted as failed.
 
     That is so when the environment variable INTERP_GRADING is set, and in nbgrader's autograde and Validate, which set
-    variables of their own.
+    variables of their own. What was set when this module was imported counts for good: no cell can take it back.
     """
+    return _graded_from_the_start or _asked_to_grade()
+
+
+def _asked_to_grade():
     return any(name in os.environ for name in ("INTERP_GRADING", "NBGRADER_EXECUTION", "NBGRADER_VALIDATING"))
+
+
+_graded_from_the_start = _asked_to_grade()
 
 
 def check(exercise, answer, **context):
@@ -94,15 +102,26 @@ def check(exercise, answer, **context):
     known = checkers(int(name[0])) if name[:1] in map(str, range(1, len(TOPICS) + 1)) else {}
     if name not in known:
         raise ArgumentError(f"check: there is no exercise {exercise!r}. Exercises are named like '2a'.")
-    checker = known[name]
+    checker, graded, ours = known[name], grading(), _own_modules()
     _check_context(name, checker, context)
     card = _judged(name, checker, answer, context)
+    # What the answer put in the place of something here goes, or it could have judged itself.
+    if changed := [each for each, before in ours if any(vars(each).get(key) is not before[key] for key in before)]:
+        for module, before in ours:
+            vars(module).update(before)
+        listed = ", ".join(module.__name__ for module in changed)
+        card = Card(name, WRONG, f"your answer changes what checks it ({listed}), so it was not judged.")
     _results[name] = record.better(_results, {name: card.result})[name]
-    if not grading():
+    if not graded:
         card = _recorded(card)
     display(card)
-    if card.result != PASSED and grading():
+    if card.result != PASSED and graded:
         raise CheckError(repr(card))
+
+
+def _own_modules():
+    """The modules of this package, each with what it holds."""
+    return [(module, dict(vars(module))) for name, module in list(sys.modules.items()) if name.startswith(__name__)]
 
 
 def _judged(name, checker, answer, context):

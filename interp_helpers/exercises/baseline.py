@@ -119,6 +119,7 @@ TEMPERATURE_TOP_P = Exercise(
     points=2,
     reference=_token_by_token,
     inputs=_logits,
+    single=("row", (1, None, None)),
     mistakes={
         "you multiplied the logits by the temperature. Divide by it, so that a temperature above 1 makes the "
         "distribution flatter.": lambda logits, t, p: _cut(_softmax(logits, 1 / t), p),
@@ -212,6 +213,7 @@ ONE_HEAD = Exercise(
     points=3,
     reference=_query_by_query,
     inputs=_heads,
+    single=("head", (2, 2, 2, None, None)),
     mistakes={
         "you did not divide the scores by `scale`.": lambda q, k, v, out, scale: causal(q @ k.mT) @ v @ out,
         "you multiplied the scores by `scale`. Divide by it, so that the scores of long vectors stay moderate.": (
@@ -345,6 +347,7 @@ FOCUS_IN_VIEW = Exercise(
     points=3,
     reference=_row_by_row,
     inputs=_views,
+    single=("head", (2, None)),
     mistakes={
         "your answer is NaN when a row sees a single key: the most it could have is log 1 = 0, and 0 / 0 is NaN. Such "
         "a row has nothing to choose, so leave it out.": lambda p, v: (_bits(p) / _most(v)).mean(-1),

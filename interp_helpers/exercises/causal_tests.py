@@ -10,7 +10,7 @@ from ..attention import head_label
 from ..errors import TextError
 from ..interventions import copy_losses, head_z, logit_difference, mean_z, patch_heads, sweep_heads, text_loss
 from ..models import context_length
-from ..text import encode, encode_pair, passages, repeated_random_tokens, token_batches
+from ..text import encode, encode_pair, passages, question, repeated_random_tokens, token_batches
 from .judging import (
     Exercise,
     Wrong,
@@ -154,7 +154,7 @@ def _values(generator, bridge, tokens):
     for batch, length, heads, d_head in [(3, 4, 4, 4), (2, 5, 3, 5), (1, 6, 2, 4)]:
         for shape in [(d_head,), (batch, length, d_head)]:
             new, values = (torch.randn(*each, generator=generator) for each in (shape, (batch, length, heads, d_head)))
-            yield 1, new, values
+            yield 1 + int(torch.randint(heads - 1, (), generator=generator)), new, values
 
 
 def _putting(change):
@@ -361,6 +361,7 @@ LOG_ODDS = Exercise(
     points=3,
     reference=_exact_log_odds,
     inputs=_sure_and_unsure,
+    single=("token", (1, 0)),
     mistakes={
         "your answer goes through the probability. The computer rounds a probability so near to 1 to exactly 1, so "
         "1 - p is 0 and the log-odds are infinite. Stay with logits: take the token's own logit, and subtract the "
@@ -602,25 +603,27 @@ def _traced(traced, bridge, tokenizer, known):
 
 
 def _checked_texts(texts, words, bridge, tokenizer, known):
-    """({name: ids} of clean, corrupted and control, id of right, id of wrong); Wrong when they make no experiment."""
+    """({name: what is read before the words part} of clean, corrupted and control, id of right, id of wrong); Wrong
+    when they make no experiment."""
     for name, text in zip([*TEXTS, "right", "wrong"], [*texts, *words]):
         require(isinstance(text, str), f"{name!r} should be a text in quotes; it is {shown(text)}.")
     first, second, third = texts
+    require(words[0] != words[1], "the right and the wrong word are the same.")
     try:
         encode(tokenizer, first, context=context_length(bridge))
         clean, corrupted = encode_pair(tokenizer, first, second)
         _, control = encode_pair(tokenizer, second, third)
-        ids = [encode(tokenizer, word)[0] for word in words]
+        questions = {name: question(tokenizer, text, *words) for name, text in zip(TEXTS, texts)}
+        lengths = [encode(tokenizer, first + word).shape[1] for word in words]
     except TextError as problem:
         raise Wrong(f"these texts cannot be compared: {problem}") from problem
-    for name, word, each in zip(["right", "wrong"], words, ids):
+    read, right, wrong = questions["clean"]
+    for name, word, length in zip(["right", "wrong"], words, lengths):
         require(
-            len(each) == 1,
-            f"the {name} word {word!r} is {len(each)} tokens, but a logit difference compares single tokens. A word "
-            "inside a text begins with a space.",
+            length == read.shape[1] + 1,
+            f"the {name} word {word!r} is {length - read.shape[1]} tokens, but a logit difference compares single "
+            "tokens. A word inside a text begins with a space.",
         )
-    right, wrong = (each[0].item() for each in ids)
-    require(right != wrong, "the right and the wrong word are the same.")
     require(not {first, second} & set(known), "this is the notebook's own pair of texts. Trace another behaviour.")
     require(
         right not in clean and wrong not in corrupted,
@@ -632,7 +635,7 @@ def _checked_texts(texts, words, bridge, tokenizer, known):
         "the control changes a word that the clean text changes too. Leave that word as it is in the corrupted text, "
         "and change another one.",
     )
-    return {"clean": clean, "corrupted": corrupted, "control": control}, right, wrong
+    return {name: tokens for name, (tokens, *_) in questions.items()}, right, wrong
 
 
 _ASKED = "the logit differences are {clean:.3f} (clean), {corrupted:.3f} (corrupted) and {control:.3f} (control)"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import TextError
-from .judging import Exercise, Wrong, choose, not_expected, parts, require, shown, turned_out, watched
+from .judging import Exercise, Wrong, choose, fresh, not_expected, parts, require, shown, turned_out, watched
 
 # 8a: the loss of the toy. Answers: W (feature, dimension), b (feature,), x (sample, feature), importance (feature,) ->
 # a number.
@@ -529,6 +529,7 @@ ATTRIBUTIONS = Exercise(
 
 GOOD, BETTER = 0.5, 0.1  # F1 that a function should reach, and by how much it should be above the rule by one token
 ENOUGH, SHOWN, AROUND = 20, 3, 5  # firings that a feature needs; examples of mistakes, and tokens before each
+AGAIN = 50  # tokens that are asked about twice, in another order
 
 
 def _named(answer, texts, fired, rules):
@@ -553,6 +554,13 @@ def _named(answer, texts, fired, rules):
             if found:
                 predicted.add(len(places))
             places.append((labels, position))
+    for token in torch.randint(len(places), (AGAIN,), generator=fresh()).tolist() if predicted else []:
+        labels, position = places[token]
+        require(
+            ask(list(labels[: position + 1]), position) == (token in predicted),
+            f"`fires_at` said something else when it was asked again about position {position} of a text. It should go "
+            "by `labels` and `position` alone.",
+        )
     both = len(firing & predicted)
     facts.tokens, facts.predicted, facts.f1 = len(places), len(predicted), _f1(both, len(firing), len(predicted))
     facts.precision, facts.recall = both / max(len(predicted), 1), both / len(firing)

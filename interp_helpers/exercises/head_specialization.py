@@ -14,6 +14,7 @@ from .judging import (
     Wrong,
     as_tensor,
     choose,
+    fresh,
     gives,
     head_of,
     is_blank,
@@ -132,6 +133,8 @@ def _letters(generator):
     for shape, text in [*large, ((), abba), ((), ababa), ((2,), abba), ((9,), one)]:
         names = [torch.randperm(1000, generator=generator)[:5] for _ in range(torch.Size(shape).numel())]
         yield (torch.stack(names)[:, text].reshape(*shape, len(text)),)
+    # As long as the first, so that its target cannot be known by its length.
+    yield (torch.randint(5, (len(planted),), generator=generator),)
 
 
 def _marking(rule):
@@ -166,6 +169,7 @@ INDUCTION_TARGET = Exercise(
     points=3,
     reference=_marking(_follows),
     inputs=_letters,
+    single=("text", (1,)),
     mistakes={
         "you marked all equal tokens, the query's own and later ones too. First keep the earlier ones.": _marking(
             lambda ids, q, k: ids[k] == ids[q]
@@ -317,6 +321,7 @@ TAKEN_FROM_FIRST = Exercise(
     points=4,
     reference=_slow_share,
     inputs=_padded_texts,
+    single=("head", (2, 2, 1)),
     mistakes={
         "you averaged over padding too. Rows of padding hold numbers like all other rows, but they are not text. Leave "
         "out the queries for which the mask is False.": lambda p, v, mask: _shares(p, _norms(v))[..., 1:].mean(-1),
@@ -355,10 +360,11 @@ TAKEN_FROM_FIRST = Exercise(
 
 
 def _unlike_texts(generator):
-    """Attention of texts that differ more than their queries do; their mean is known equally well each time."""
-    for texts, queries in [(40, 30), (25, 60)]:
+    """Attention of texts that differ more than their queries do, around another mean each time."""
+    for texts, queries, mean, spread in [(40, 30, 0.5, 0.02), (25, 60, 0.2, 0.015)]:
         of_text = torch.randn(texts, 1, generator=generator)
-        of_text = (of_text - of_text.mean()) / of_text.std() * 0.02 * texts**0.5 + 0.5
+        mean = mean + 0.2 * torch.rand((), generator=generator)
+        of_text = (of_text - of_text.mean()) / of_text.std() * spread * texts**0.5 + mean
         yield of_text + torch.randn(texts, queries, generator=generator) * 0.05, 4000
 
 
@@ -633,6 +639,12 @@ def _own_targets(make, texts):
         require(
             not target.triu(1).any(),
             "your target marks keys after the query, where no head can look. Rows are queries and columns are keys.",
+        )
+        end = 1 + int(torch.randint(len(ids), (), generator=fresh()))
+        require(
+            torch.equal(make(ids[:end]), target[:end, :end]),
+            f"your target looks ahead: of the first {end} ids alone it marks other keys than of the whole text. No "
+            "head sees what comes after its query, so go by the ids up to the query.",
         )
         targets.append(target)
     pairs = [(ids, target) for ids, target in zip(texts, targets) if target.any()]

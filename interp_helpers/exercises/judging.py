@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from itertools import chain, islice, product
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ class Blank(Exception):  # noqa: N818
 
 # For a smaller input on which an answer is wrong, an exercise draws anew so often, and for so many seconds at most.
 DRAWS, SEARCH = 30, 1.5
+LONGEST = 200  # characters of a value in a message
 CLEAR = 0.05  # a difference, as a share of the largest number, that nobody takes for rounding
 
 
@@ -51,7 +53,10 @@ class Exercise:
         reference: a right answer, in its plainest form;
         inputs: `(generator, **context)` -> tuples of arguments for the answer, random numbers from the generator;
         mistakes: {message: a function that makes the mistake}. One may raise on inputs that it does not fit;
-        tolerance: how far answers may differ, relative to the largest number, or absolutely where that is below 1.
+        tolerance: how far answers may differ, relative to the largest number, or absolutely where that is below 1;
+        single: ("head", (2, None)) when arguments may hold several cases at once, here heads: the name of a case, and
+            for each argument how many of its last axes belong to one case, or None when all cases share it;
+        keeps: whether the answer may not change its arguments. It gets copies in any case.
 
     An exercise that asks for a finding has
         measure: `(answer, **context)` -> a namespace of facts. It raises Wrong for what cannot be measured;
@@ -71,6 +76,8 @@ class Exercise:
     inputs: Callable | None = None
     measure: Callable | None = None
     tolerance: float = 1e-5
+    single: tuple | None = None
+    keeps: bool = False
     later: tuple = ()
 
     def __call__(self, answer, **context):
@@ -81,19 +88,64 @@ class Exercise:
             praise = self.praise if isinstance(self.praise, dict) else {self.praise: lambda facts: True}
             return next(message for message, applies in praise.items() if applies(facts)).format(**vars(facts))
         require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
-        if isinstance(answer, torch.nn.Module):
-            answer = watched(answer.forward)
-        for arguments in self.inputs(fresh(), **context):
+        # The first input comes once more with other numbers, so that nothing can be remembered from call to call.
+        for arguments in chain(self.inputs(fresh(), **context), islice(self.inputs(fresh(), **context), 1)):
             _check_parameters(answer, self.reference, arguments)
-            found = answer(*arguments)
             with torch.random.fork_rng(devices=[]):  # what we draw is not missing from the notebook's random numbers
-                right = self.reference(*arguments)
+                right = self.reference(*arguments)  # before the answer, which might change what both are given
+            try:
+                found = answer(*arguments)
+            except Wrong as problem:
+                alone = self._right_alone(answer, arguments, right)
+                raise Wrong(f"y{alone[1:]}", problem.details) if alone else problem from problem.__cause__
+            with torch.random.fork_rng(devices=[]):
                 mistakes = {} if same(found, right, self.tolerance) else self._made(arguments)
             try:
                 compare(found, right, mistakes, given=_listed(answer, arguments), tolerance=self.tolerance)
             except Wrong as problem:
-                raise self._on_small_input(problem, answer, (arguments, found, right), context) from None
+                alone = "" if str(problem) in mistakes else self._right_alone(answer, arguments, right)
+                problem = self._on_small_input(problem, answer, (arguments, found, right), context)
+                raise Wrong(f"{problem} {alone}".strip(), problem.details) from None
+            if self.keeps:
+                self._check_kept(answer, arguments)
         return self.praise
+
+    def _right_alone(self, answer, arguments, right):
+        """A sentence about an answer that fails on several cases at once and is right for each alone; else ''."""
+        name, own = self.single or (None, [])
+        shapes = [each.shape[: each.dim() - axes] for each, axes in zip(arguments, own) if axes is not None]
+        cases = max(shapes, key=len, default=())
+        if not cases:
+            return ""
+        try:
+            with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()):
+                found = [
+                    as_tensor(answer(*(_case_of(each, axes, place) for each, axes in zip(arguments, own))))
+                    for place in product(*map(range, cases))
+                ]
+                alone = torch.stack(found).unflatten(0, cases)
+        except (Wrong, Blank, RuntimeError):  # the last for results of unlike shapes
+            return ""
+        if not same(alone, right, self.tolerance):
+            return ""
+        return (
+            f"Your function is right for a single {name}, but not for several at once, as in "
+            f"`{_names(answer, arguments)[0]}` of shape {tuple(arguments[0].shape)}. Count the axes from the end, as "
+            "in `sum(-1)` and `x[..., 0]`, so that it does not matter how many stand in front."
+        )
+
+    def _check_kept(self, answer, arguments):
+        """Raise Wrong when the answer changes what it is given."""
+        changed = [
+            f"`{name}`"
+            for name, before, after in zip(_names(answer, arguments), arguments, answer.given)
+            if isinstance(before, torch.Tensor) and not same(after, before, 0)
+        ]
+        require(
+            not changed,
+            f"what your function returns is right, but it also changes {', '.join(changed)}, which may be needed again "
+            "as it was. Work on a copy, such as `.clone()`.",
+        )
 
     def _on_small_input(self, problem, answer, case, context):
         """What is wrong, with the smallest input found on which it shows, the answer's result there, and the right one.
@@ -125,6 +177,11 @@ class Exercise:
             except Exception:  # shapes that do not fit: on this input nobody can have made this mistake
                 continue
         return made
+
+
+def _case_of(value, axes, place):
+    """Of an argument that holds several cases, the one at a place; its last `axes` axes are the case's own."""
+    return value if axes is None else value[place[: value.dim() - axes]]
 
 
 def _unclear(case):
@@ -266,7 +323,9 @@ def _told(function, name, given, advice=""):
             "ends?",
             running.failing_line(problem, function, "It was at work in"),
         ) from None
-    except (Exception, SystemExit) as problem:
+    except KeyboardInterrupt as problem:  # somebody may have interrupted the kernel, so it stays one
+        raise KeyboardInterrupt(f"{name} was interrupted when given {given}.") from problem
+    except BaseException as problem:  # SystemExit is none of Exception
         raise _raised(problem, function, name, given, advice) from problem
 
 
@@ -281,14 +340,17 @@ def watched(answer):
 
     It raises Wrong for an error, for a missing `return`, and when a call takes too long.
     """
-    if not callable(answer) or isinstance(answer, torch.nn.Module):
+    if not callable(answer):
         return answer
+    if isinstance(answer, torch.nn.Module):
+        answer = answer.forward
 
     @functools.wraps(answer)
     def call(*given, **named):
         inputs = _listed(answer, [*given, *named.values()])
+        call.given = _copy(given)
         with _told(answer, "your function", inputs):
-            found = answer(*(_copy(each) for each in given), **named)
+            found = answer(*call.given, **_copy(named))
         if found is None:
             raise Wrong(f"your function returned None when given {inputs}. Does it end with `return`?")
         return found
@@ -318,8 +380,17 @@ def head_of(answer, shape):
 
 
 def _copy(value):
-    """A tensor's copy, so that a function that changes its input in place changes nothing else."""
-    return value.clone() if isinstance(value, torch.Tensor) else value
+    """A copy of a value and all that it holds, so that a function that changes it changes nothing else. Models stay."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {name: _copy(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        copies = map(_copy, value)
+        return type(value)(*copies) if hasattr(value, "_fields") else type(value)(copies)
+    return value
 
 
 def shown(value):
@@ -328,7 +399,7 @@ def shown(value):
     >>> shown(torch.zeros(2, 8, 5, 5)), shown(torch.tensor([1.0, 0.25])), shown("a word")
     ('a tensor of shape (2, 8, 5, 5)', 'tensor([1.000, 0.250])', "'a word'")
     """
-    if isinstance(value, torch.Tensor) and value.numel() <= 4:
+    if isinstance(value, torch.Tensor) and value.numel() <= 4 and not value.is_meta:
         rounded = value.detach().cpu().tolist()
         return f"tensor({_three_decimals(rounded)})"
     if hasattr(value, "shape"):
@@ -336,7 +407,8 @@ def shown(value):
         kind = next((said for of, said in kinds.items() if isinstance(value, of)), f"a {type(value).__name__}")
         return f"{kind} of shape {tuple(value.shape)}"
     if isinstance(value, (float, int, str)):
-        return _three_decimals(value) if isinstance(value, float) else repr(value)
+        said = _three_decimals(value) if isinstance(value, float) else repr(value)
+        return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
     return f"a {type(value).__name__}"
 
 
@@ -423,7 +495,7 @@ def choose(answer, options):
     """The answer, if it is one of the options, upper or lower case; Wrong with the options otherwise."""
     found = answer.strip().lower() if isinstance(answer, str) else answer
     listed = ", ".join(repr(each) for each in options)
-    require(found in options, f"the options are {listed}; got {shown(answer)}.")
+    require(isinstance(found, str) and found in options, f"the options are {listed}; got {shown(answer)}.")
     return found
 
 
@@ -476,7 +548,7 @@ def difference(found, right, *, given):
     worst = _worst(found, right)
     said, wanted = found[worst].item(), right[worst].item()
     decimals, at = _telling(said, wanted), f" (at {list(worst)})" if worst else ""
-    if whole and said == round(said):
+    if whole and math.isfinite(said) and said == round(said):
         said, wanted = int(said), int(wanted)
     return Wrong(
         f"for {given}, your answer is {number(said, decimals)} where it should be {number(wanted, decimals)}{at}."

@@ -11,7 +11,7 @@ from .. import residual
 from ..attention import bootstrap_interval
 from ..errors import TextError
 from ..models import prepare
-from ..text import Batch, encode, token_labels
+from ..text import Batch, encode, question, token_labels
 from .judging import Exercise, Wrong, choose, parts, require, shown
 
 REAL = 1e-4  # of the largest number: float32 sums over a whole model, in another order
@@ -188,6 +188,7 @@ LENS = Exercise(
     points=3,
     reference=_stream_by_stream,
     inputs=_streams,
+    single=("stream", (1, None)),
     mistakes={
         "the final norm is missing: you multiplied the stream by W_U as it is.": lambda streams, read: (
             streams @ read.W_U + read.b_U
@@ -591,11 +592,9 @@ TIE = 0.01  # logits: a part that gains less by no more than this is as good
 def _experiment(answer, bridge, tokenizer, used):
     """What the cue does to the logit differences of an experiment, and to what each part adds to them."""
     lists = parts(answer, LISTS)
-    sides, words = _designed(lists, bridge, tokenizer, used)
-    firsts = [[ids[0] for ids in each] for each in words]
-    names, prompts = _last_attributions(bridge, sides[0], *firsts)
-    _, controls = _last_attributions(bridge, sides[1], *firsts)
-    units, unit = _units(words)
+    asked = _designed(lists, bridge, tokenizer, used)
+    (names, prompts), (_, controls) = (_last_attributions(bridge, *zip(*questions)) for questions in asked)
+    units, unit = _units(lists[2:])
     # All means are over units, so that the parts' gains and the constant's sum to the gain that is told.
     with_cue, without = (torch.stack([each[:, rows].mean(1) for rows in units], 1) for each in (prompts, controls))
     gains, by_part = (with_cue - without).sum(0), (with_cue - without).mean(1)[:-1]
@@ -628,7 +627,8 @@ def _experiment(answer, bridge, tokenizer, used):
 
 
 def _designed(lists, bridge, tokenizer, used):
-    """Token ids of (prompts, controls) and of (answers, rivals), when they make a controlled experiment; else Wrong."""
+    """(prompts, controls), of each text what is read before the words part, and the words' ids there; Wrong when they
+    make no controlled experiment."""
     for name, texts in zip(LISTS, lists):
         require(isinstance(texts, (list, tuple)), f"'{name}' should be a list of texts; it is {shown(texts)}.")
     counts = ", ".join(f"{len(texts)} {name}" for name, texts in zip(LISTS, lists))
@@ -642,16 +642,25 @@ def _designed(lists, bridge, tokenizer, used):
         f"you have {len(lists[0])} prompts, and {different} of them are different. Write {PROMPTS} different ones or "
         "more, because a few could come out this way by chance.",
     )
-    prompts, controls, answers, rivals = (
+    prompts, controls, *_ = (
         [_encoded(bridge, tokenizer, text, f"{name}[{number}]") for number, text in enumerate(texts)]
         for name, texts in zip(LISTS, lists)
     )
-    for number, (answer, rival) in enumerate(zip(answers, rivals)):
-        require(
-            answer[0] != rival[0],
-            f"answers[{number}] and rivals[{number}] begin with the same token, so their logit difference is 0 "
-            "whatever the model does. Choose another rival.",
-        )
+    asked = [], []
+    for number, (*texts, answer, rival) in enumerate(zip(*lists)):
+        try:
+            for questions, text in zip(asked, texts):
+                ids, *words = question(tokenizer, text, answer, rival)
+                questions.append((ids[0], *words))
+        except TextError as problem:
+            raise Wrong(f"answers[{number}] and rivals[{number}] cannot be compared: {problem}") from problem
+    answers, rivals = (
+        [
+            encode(tokenizer, prompt + word)[0, len(ids) :].tolist()
+            for prompt, ids, word in zip(lists[0], prompts, words)
+        ]
+        for words in lists[2:]
+    )
     as_answer, as_rival = Counter(lists[2]), Counter(lists[3])
     for word in [*lists[2], *lists[3]]:
         require(
@@ -672,7 +681,7 @@ def _designed(lists, bridge, tokenizer, used):
                 f"{name}[{number}] stands at other places in controls[{number}] than in prompts[{number}]. Keep both "
                 "words where they are and change only the cue, so that places cannot explain the difference.",
             )
-    return (prompts, controls), (answers, rivals)
+    return asked
 
 
 def _uncontrolled(tokenizer, number, prompt, control, answer, rival):

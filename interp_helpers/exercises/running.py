@@ -2,9 +2,11 @@
 
 import _thread
 import ast
+import contextlib
 import linecache
 import re
 import signal
+import sys
 import threading
 import warnings
 from contextlib import contextmanager
@@ -18,10 +20,20 @@ from .feedback import Code
 # Seconds that one call of a student's function may take. The slowest solution (7a) takes 1 second of one core, and a
 # class server may give each of thirty students an eighth of one.
 LIMIT = 20
+# Where a student's function has ended already.
+_OURS = (__file__, str(Path(__file__).with_name("judging.py")), contextlib.__file__)
 
 
 class TooLong(BaseException):
-    """Raised inside a student's function that does not end. An `except Exception` there cannot hold it up."""
+    """Raised inside a student's function that does not end. follow: called with a frame when somebody has caught it."""
+
+    def __init__(self, follow=None):
+        super().__init__()
+        self.follow = follow
+
+    def __del__(self):  # when the `except` that caught it is left
+        if self.follow:
+            self.follow(sys._getframe(1))
 
 
 @contextmanager
@@ -42,18 +54,51 @@ def limited():
 
 @contextmanager
 def _alarm():
-    def stop(number, frame):
-        raise TooLong
-
-    handler = signal.signal(signal.SIGALRM, stop)
+    handler = signal.signal(signal.SIGALRM, lambda number, frame: stopping(frame))
     # Again each second: Python ignores what is raised in a finalizer, for example.
-    earlier = signal.setitimer(signal.ITIMER_REAL, LIMIT, 1)
+    with _stopping() as stopping:
+        earlier = signal.setitimer(signal.ITIMER_REAL, LIMIT, 1)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, *earlier)
+
+
+@contextmanager
+def _stopping():
+    """A function of a frame that raises TooLong in it, and, until this is left, wherever that is caught.
+
+    `while True` with an `except:` in it catches everything. But then the next line is followed by none of its `try`, or
+    the one after that, so it is raised again at each line that begins.
+    """
+    tracing, over = sys.gettrace(), []
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename in _OURS:
+            return None
+        if event == "line":
+            raise TooLong(follow)  # which ends the tracing, until `follow` begins it again
+        return trace
+
+    def follow(frame):
+        if over:
+            return
+        sys.settrace(trace)
+        while frame and frame.f_code.co_filename not in _OURS:
+            frame.f_trace, frame = trace, frame.f_back
+
+    def stopping(frame):
+        if frame.f_code.co_filename not in _OURS:
+            follow(frame)
+            raise TooLong(follow)
+
     try:
-        yield
+        yield stopping
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *earlier)
+        over.append(True)
+        sys.settrace(tracing)
 
 
 @contextmanager
@@ -62,7 +107,9 @@ def _interrupt():
     late, done = threading.Event(), threading.Event()
 
     def interrupted(number, frame):
-        raise TooLong if late.is_set() else KeyboardInterrupt
+        if not late.is_set():
+            raise KeyboardInterrupt
+        stopping(frame)
 
     def watch():
         seconds = LIMIT
@@ -75,11 +122,12 @@ def _interrupt():
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()  # an interrupt that is on its way arrives here
+        with _stopping() as stopping:
+            try:
+                yield
+            finally:
+                done.set()
+                watcher.join()  # an interrupt that is on its way arrives here
     finally:
         signal.signal(signal.SIGINT, handler)
 

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations, islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,14 +53,14 @@ class TrainingExercise(Exercise):
     @torch.no_grad()
     def __call__(self, answer):
         require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
-        for arguments in self.inputs(fresh()):
+        for arguments in chain(self.inputs(fresh()), islice(self.inputs(fresh()), 1)):  # as in `Exercise`
             _, batches, rate = arguments
+            right = _trained(self.reference, *arguments)
             try:
                 found = _trained(answer, *arguments)
             except Wrong as problem:
                 require("does not require grad" not in str(problem.__cause__), NO_GRADIENT)
                 raise
-            right = _trained(self.reference, *arguments)
             if same(found, right, self.tolerance):
                 continue
             made = {message: _trained(mistake, *arguments) for message, mistake in self.mistakes.items()}
@@ -246,12 +246,13 @@ def _curves(generator, steps=(), curves=None, unit=None):
 
 def _wobbling(generator):
     """A random way from 0 to 1, `(stop,)`, and steps: half of it is done, lost, done, lost and done; then it goes
-    beyond 1 and comes back."""
+    beyond 1 and comes back. Its parts are of random lengths, so that nobody can know the stops."""
 
     def values(low, high, count=1):
         return low + (high - low) * torch.rand(count, generator=generator).sort().values.double().numpy()
 
-    pieces = [[0.0], values(0.01, 0.1, 3), values(0.8, 0.95), values(0.05, 0.12, 2), values(0.78, 0.9)]
+    first, later = (2 + int(torch.randint(5, (), generator=generator)) for _ in range(2))
+    pieces = [[0.0], values(0.01, 0.1, first), values(0.8, 0.95), values(0.05, 0.12, later), values(0.78, 0.9)]
     pieces += [values(0.2, 0.3), values(0.6, 0.65), values(0.8, 0.88, 2), values(1.8, 1.95, 2), [1.0]]
     way = np.concatenate(pieces)
     return way, np.cumsum(torch.randint(3, 20, (len(way),), generator=generator).numpy())
