@@ -246,7 +246,7 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
     MLP by "in", and the prediction by "out". It is written before the number, and it gives the colour. The width of an
     arrow is proportional to the size of its weight, of either sign; the widest has 5 points.
     label: what the weights are, written below the graph. format: how the numbers are written.
-    Arrows bend around boxes and around each other where they can.
+    Arrows bend around boxes and around each other where they can. Without nodes, nothing is drawn.
     Raises ArgumentError for an edge with a node or a channel that does not exist.
 
     >>> from matplotlib.figure import Figure
@@ -266,6 +266,8 @@ def circuit(nodes, edges, ax, *, label, format=".2f"):
                     f"There is no {name!r} for the edge from {source!r} to {target!r} by {channel!r}; choose from "
                     f"{', '.join(known)}."
                 )
+    if not nodes:
+        return
     x = np.array([place for place, _ in nodes.values()], float)
     levels, rows = np.unique([layer for _, layer in nodes.values()], return_inverse=True)
     names = {-1: "tokens"} | {level: f"{level:.0f}" for level in levels if level >= 0 and level % 1 == 0}

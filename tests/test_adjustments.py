@@ -393,7 +393,7 @@ def test_values_may_carry_gradients(measured):
     np.testing.assert_array_equal(adjustments.held_out_r2(carrying), adjustments.held_out_r2(rows))
 
 
-@pytest.mark.parametrize("refuse", [adjustments.regress, adjustments.held_out_r2])
+@pytest.mark.parametrize("refuse", [adjustments.regress, adjustments.held_out_r2, adjustments.resampled])
 def test_rows_that_nothing_can_be_fitted_to_are_refused(refuse, measured):
     rows = adjustments.position_rows(*measured)
     with pytest.raises(ArgumentError, match="rows from 1 sentences are too few"):
@@ -419,6 +419,29 @@ def test_five_folds_need_five_sentences(measured):
     assert adjustments.held_out_r2(adjustments.position_rows(values[:, :5], mask[:5])).shape == (2,)
     with pytest.raises(ValueError, match="greater than the number of groups: 4"):
         adjustments.held_out_r2(adjustments.position_rows(values[:, :4], mask[:4]))
+
+
+def test_resampled_equals_regressions_on_the_rows_of_every_draw(measured):
+    rows = adjustments.lag_rows(*measured)
+    rows = rows._replace(sentence=rows.sentence * 7 + 3)  # any numbers will do
+    coefficients, r2 = adjustments.resampled(rows, resamples=5)
+    assert (coefficients.shape, r2.shape) == ((2, 5, 3), (2, 5))
+    often = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=5)
+    for draw, times in enumerate(often):
+        of_row = torch.tensor(times)[(rows.sentence - 3) // 7]
+        drawn = adjustments.Rows(*(each.repeat_interleave(of_row, 1) for each in rows[:2]), *rows[2:])
+        drawn = drawn._replace(sentence=torch.arange(int(of_row.sum())))
+        table, wanted = adjustments.regress(drawn)
+        np.testing.assert_allclose(coefficients[:, draw].ravel(), table["coefficient"], atol=1e-9)
+        np.testing.assert_allclose(r2[:, draw], wanted, atol=1e-9)
+
+
+def test_the_interval_of_resampled_slopes_is_near_the_clustered_one():
+    rows = adjustments.position_rows(*random_values(torch.Generator().manual_seed(1), 1, 200))
+    low, high = np.quantile(adjustments.resampled(rows)[0][0, :, 1], [0.025, 0.975])
+    of_slope = adjustments.regress(rows).table.loc[(0, "position")]
+    width = of_slope["clustered high"] - of_slope["clustered low"]
+    assert [low, high] == pytest.approx(of_slope[["clustered low", "clustered high"]].tolist(), abs=0.1 * width)
 
 
 @pytest.mark.parametrize("mask", [[[False, True, True]], [[True, False, True]]])

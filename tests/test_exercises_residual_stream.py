@@ -497,7 +497,7 @@ def first_only(name, change):
         (with_one("prompts", lambda text: ""), "prompts[2] cannot be read"),
         (with_one("prompts", lambda text: text * 20), "prompts[2] cannot be read"),
         (with_one("prompts", lambda text: text + " "), "prompts[2] ends with a space"),
-        (with_one("rivals", lambda word: NAMES["answers"][2]), "answers[2] and rivals[2] cannot be compared: No token tells"),
+        (with_one("rivals", lambda word: NAMES["answers"][2]), "answers[2] and rivals[2] cannot be compared: No token"),
         (with_one("rivals", lambda word: " Green"), "' Green' is the answer of 2 prompts and the rival of 3"),
         (
             NAMES | {name: [word.strip() for word in NAMES[name]] for name in ("answers", "rivals")},

@@ -296,7 +296,7 @@ def test_a_norm_or_a_factor_behind_attention_is_refused(family):
     """Gemma 2 has the names of Llama's norms in other places; OLMo 2 has as many norms as Llama."""
     model = built(family)
     with (
-        pytest.raises(ModelError, match=rf"than a {family}: what its attention and MLP write does not add up to the residual"),
+        pytest.raises(ModelError, match=rf"than a {family}: what its attention and MLP write does not add up"),
         hooks.visit_attention_outputs(model, lambda layer, output: None),
     ):
         hooks.read(model, Batch(TOKENS))

@@ -7,7 +7,7 @@ import families
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Olmo2Config
 
 from interp_helpers import ModelError, attention, empty_model, hooks, identities, interventions, residual
 from interp_helpers.adjustments import attention_outputs, written_by_key
@@ -208,6 +208,23 @@ def test_hooks_of_a_bridge_still_fire_after_a_check_inside_their_block():
         assert fired == [1]
     bridge(TOKENS)
     assert fired == [1]
+
+
+def test_a_norm_behind_attention_is_no_factor_even_where_its_weights_are_the_default_ones():
+    """For a single token it would be one."""
+    torch.manual_seed(0)
+    config = Olmo2Config(
+        num_hidden_layers=2, num_attention_heads=4, hidden_size=32, intermediate_size=48, vocab_size=96
+    )
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    with pytest.raises(ModelError, match="does not add up to the residual stream"):
+        identities.require(model, "stream")
+
+
+def test_a_model_in_another_type_is_another_model():
+    model = tiny.fresh("gpt2")
+    full = identities.check(model).tolerance
+    assert identities.check(model.bfloat16()).tolerance > 10 * full
 
 
 def test_a_check_runs_once_for_a_model_again_after_a_failure_and_goes_with_the_model(monkeypatch):

@@ -474,6 +474,12 @@ def test_arrows_between_the_same_nodes_lie_apart():
     assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in [(0, 1), (0, 2), (1, 2)]) > 0.05
 
 
+def test_a_circuit_without_nodes_is_empty():
+    ax = Figure().subplots()
+    plots.circuit({}, [], ax, label="nothing")
+    assert not ax.texts
+
+
 def test_a_circuit_is_the_same_every_time():
     (first, _, labels), (second, _, again) = graph(NODES, EDGES), graph(NODES, EDGES)
     assert routes(first) == routes(second)

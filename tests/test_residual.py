@@ -138,7 +138,7 @@ def test_a_model_that_scales_its_logits_is_refused():
         attn_implementation="eager",
     )  # fmt: skip
     with pytest.raises(
-        ModelError, match="than a GraniteForCausalLM: the final norm and the unembedding .* do not give its logits"
+        ModelError, match=r"than a GraniteForCausalLM: the final norm and the unembedding .* do not give its logits"
     ):
         Unembedding.of(bridge_of(GraniteForCausalLM(config)))
 
