@@ -65,7 +65,7 @@ def test_a_notebook_has_exercises_of_all_kinds_and_a_project_at_the_end(path):
     assert kinds[-1] == "Project"
     assert len({each["difficulty"] for each in found.values()}) >= 3
     minutes = sum(int(each["minutes"]) for each in found.values())
-    assert 60 <= minutes <= 150
+    assert 60 <= minutes <= 180
     assert f" minutes, and {minutes} for the exercises." in read(path).cells[0].source
 
 
@@ -75,7 +75,7 @@ def test_headings_answers_checks_and_checkers_belong_together(path):
     found = editions.exercises(notebook)
     headings = [cell for cell in notebook.cells if cell.source.startswith("### Exercise")]
     assert [cell.id for cell in headings] == [f"exercise-{name}" for name in found]  # no heading in another form
-    assert list(found) == list(exercises.checkers(number))
+    assert sorted(found) == list(exercises.checkers(number))  # 7b waits for the log that it reads
     assert {name: each["title"] for name, each in found.items()} == {
         name: checker.title for name, checker in exercises.checkers(number).items()
     }
