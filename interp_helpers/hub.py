@@ -48,7 +48,7 @@ def find_folder(name, kind="model", *, revision=None):
         raise error(f"{name!r} is a file. A model is a folder with config.json, model.safetensors and a tokenizer.")
     if not folder.is_dir():
         hint = _nearest(name) if kind == "model" else ""
-        if _looks_like_path(name):
+        if looks_like_path(name):
             place = "folder" if kind == "model" else "file or folder"
             raise error(f"There is no {place} {name!r}{hint}. Check the path.")
         folder = _fetch(name, kind, defect, error, hint, revision)
@@ -57,7 +57,7 @@ def find_folder(name, kind="model", *, revision=None):
     return folder
 
 
-def _looks_like_path(name):
+def looks_like_path(name):
     """Whether a name is meant as a path: no hub id begins so, has two slashes, or ends as a file does."""
     begins, ends = name.startswith((".", "/", "~")), name.lower().endswith(FILE_NAMES)
     return begins or ends or "\\" in name or name.count("/") > 1

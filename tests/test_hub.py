@@ -33,7 +33,7 @@ from interp_helpers import (
 )
 from interp_helpers.attention import head_label, scores_table, survey
 from interp_helpers.hooks import layout, record_inputs
-from interp_helpers.hub import STORYBOOK, _defect_of_model, _looks_like_path, find_folder
+from interp_helpers.hub import STORYBOOK, _defect_of_model, find_folder, looks_like_path
 
 
 def copy(folder, tmp_path):
@@ -261,7 +261,7 @@ def test_a_download_that_breaks_off_is_one_error(monkeypatch):
 
 @pytest.mark.parametrize(("name", "path"), [("gpt2", False), ("a/b", False), ("a/b/c", True), ("./a", True)])
 def test_a_hub_name_has_one_slash_at_most(name, path):
-    assert _looks_like_path(name) == path
+    assert looks_like_path(name) == path
 
 
 def test_a_folder_without_a_model(tmp_path, folders):

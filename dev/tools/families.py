@@ -9,7 +9,6 @@ differences of the residual stream between layers. With names of families, print
 
 import logging
 import sys
-import warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
@@ -415,7 +414,6 @@ def _cell(off):
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     logging.disable(logging.CRITICAL)
     rows = []

@@ -19,7 +19,7 @@ from nbconvert import HTMLExporter
 from interp_helpers import errors
 from interp_helpers.errors import FileError, InterpError, ModelError
 from interp_helpers.files import write_whole
-from interp_helpers.hub import _looks_like_path
+from interp_helpers.hub import looks_like_path
 
 BUILD = Path("build")
 TIMEOUT = 600  # seconds that one cell may take
@@ -150,7 +150,7 @@ def main():
     if given.untrained:
         variables["INTERP_UNTRAINED"] = "1"
     if given.sentences:
-        if _looks_like_path(given.sentences) and not Path(given.sentences).expanduser().exists():
+        if looks_like_path(given.sentences) and not Path(given.sentences).expanduser().exists():
             sys.exit(f"run: There is no file or folder {given.sentences!r} with sentences. Check the path.")
         variables["INTERP_SENTENCES"] = absolute(given.sentences)
     cards, problems = [], []
