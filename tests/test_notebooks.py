@@ -203,7 +203,7 @@ def test_any_cell_of_it_may_be_run_again(notebook):
     assert {place: cell.changed & {*times} for place, cell in cells.items() if cell.changed & {*times}} == {}
 
 
-@pytest.mark.deep
+@pytest.mark.again
 def test_every_cell_of_it_run_again_shows_the_same(notebook, tmp_path):
     """What the test above cannot see: models that train on, and what functions change. In an order drawn at random."""
     again = deepcopy(code(notebook)[2:-2])  # set-up forgets the claims, and the last two cells list them
