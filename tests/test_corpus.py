@@ -176,7 +176,7 @@ def test_a_line_that_is_no_json_is_named(tmp_path):
         texts(tmp_path)
 
 
-letters = st.characters(codec="utf-8", exclude_characters="\r\n\ufeff")
+letters = st.characters(codec="utf-8", exclude_characters="\r\n\ufeff\0")  # \0: above, and refused in .csv and .txt
 
 
 @cases(

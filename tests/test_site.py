@@ -395,7 +395,7 @@ def test_the_side_bar_has_claims_and_benchmarks_behind_one_link(site):
     page = (site / "index.html").read_text(encoding="utf-8")
     bar = page[page.index('aria-label="Main"') : page.index("</nav>", page.index('aria-label="Main"'))]
     names = [re.sub(r"\s+", " ", name).strip() for name in re.findall(r"<a[^>]*>([^<]+)</a>", bar)]
-    assert names[:3] == ["Start", "Playground", "1 · Baseline"]
+    assert names[:4] == ["Start", "Getting started", "Playground", "1 · Baseline"]
     assert names[-1] == "For maintainers"
     assert {"Exercises", "Glossary", "API"} < set(names)
     assert not {"Claims", "Benchmarks", "Changelog", "Contributing"} & set(names)
