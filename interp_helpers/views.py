@@ -1,9 +1,9 @@
 """Interactive views in a notebook or a web page, without any network.
 
-A view holds its numbers and a few lines of JavaScript. `lens_view`, `circuit_view`, `training_view` and `blind_view`
-need nothing else, and `contexts_view` needs no JavaScript either. CircuitsVis draws the other views, and `views_loader`
-brings its bundle, of version 1.43, once a page. CircuitsVis's Python functions would put it into every view, and ask
-the network at each.
+A view holds its numbers and the styles and scripts of data/views. `lens_view`, `circuit_view`, `training_view` and
+`blind_view` need nothing else, and `contexts_view` needs no JavaScript either. CircuitsVis draws the other views, and
+`views_loader` brings its bundle, of version 1.43, once a page. CircuitsVis's Python functions would put it into every
+view, and ask the network at each.
 
 A notebook that is not trusted runs no JavaScript. It shows a sentence in place of attention patterns, and the coloured
 texts, table or patterns alone in place of the other views.
@@ -18,6 +18,7 @@ import re
 import zlib
 from importlib import resources
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -36,904 +37,34 @@ _MISSING = (
     "An interactive attention view is drawn here once the notebook is trusted and the cell with views_loader() has run."
 )
 
-# What all cards share; "&" is the card. Pages have colours and sizes of their own for headings, paragraphs and labels,
-# which a dark page makes light. The orange of the focus is of Okabe and Ito (2008), 3.9 to 1 on white.
-_EVERY = """
-& {color-scheme: light}
-& :is(h3, h4, p, label) {background: none !important; color: inherit !important; font-family: inherit !important}
-& button {border: 1px solid #888; border-radius: 0; cursor: pointer; background: white; color: black; font: inherit}
-& :focus-visible {outline: 3px solid #d55e00 !important; outline-offset: -2px}
-"""
-
-# CircuitsVis lays the small patterns out by the width of the window, writes names over them, in white on yellow too,
-# and makes the large pattern as wide as the card. Without a width of its own, the large one could only shrink.
-_PATTERNS = """
-& > div {padding: 0 !important}
-& h2 {display: none}
-& h3 {margin: 8px 0 !important; font-size: 1em !important; font-weight: bold !important; line-height: 1.4 !important}
-& h4 {
-  position: static !important; font-size: 10px !important; font-weight: normal !important; line-height: 1 !important;
-  text-align: center}
-& [role=button] {cursor: pointer}
-& p {margin: 8px 0 0 !important; font-size: 12px !important}
-& > div > div:nth-of-type(1) {
-  display: grid !important; grid-template-columns: repeat(auto-fill, minmax(var(--small), 1fr)); margin: 0 !important}
-& > div > div:nth-of-type(1) > div {width: auto !important; max-width: none !important}
-& > div > div:nth-of-type(2) [style*=aspect-ratio] {width: 100% !important; max-width: 34em !important}
-"""
-
-# Colours of the text, on all of which black is readable. The first two are of Okabe and Ito, too. CircuitsVis colours
+# Colours of the text, on all of which black is readable. The first two are of Okabe and Ito (2008). CircuitsVis colours
 # predictions in pure red, with white letters, and has no property for that: a veil of white makes it the third colour.
-# The room below a text is for the number or the table of a token in its last line, which Jupyter would cut off. Until
-# one appears, a sentence stands there that says what the room is for. It takes no height, so that nothing jumps.
 _MORE, _LESS, _LIKELY = (86, 180, 233), (230, 159, 0), (255, 102, 102)
 _RISE = (77, 187, 157)
 _UNLIKELY = -5  # nats: CircuitsVis leaves such a token white, and those below
-_HINT = """
-& > div:not(:has(> div))::after {
-  content: "Point at a token, or go there with the arrow keys: " var(--appears); display: block; height: 18px;
-  margin: 8px 0 -26px; color: #555; font-size: 12px; line-height: 18px}
-"""
-_TOKENS = """
-& {--appears: "its number appears here."}
-& > div {padding-bottom: 70px !important}
-"""
-_PREDICTIONS = """
-& {--appears: "what the model predicts appears here."}
-& > div {padding-bottom: calc(1.5em * var(--rows) + 7em) !important}
-& > div > span > span {color: black !important; background-image: linear-gradient(#fff6, #fff6)}
-& tr {color: black !important; background-image: linear-gradient(#fff9, #fff9); line-height: 1.5}
-& :is(td, th) {padding: 0 .4em !important}
-& hr {margin: 0}
-"""
-
-# Loader and views meet in a promise, so that it does not matter which of them the page runs first.
-_PAGE = """
-const page = globalThis.interpViews ??= {drawn: 0};
-page.bundle ??= new Promise((done) => { page.ready = done; });
-"""
-
-# CircuitsVis finds its element by id. Equal views have equal markup, so each card gets its id only when it is drawn.
-# AttentionHeads opens with head 0 and has no property for another one: a click on its small pattern chooses it.
-_DRAW = """
-const {render, ...components} = await page.bundle;
-const {weights, scale, focus, ...props} = view;
-if (weights) props.attention = weights.map(
-  (head) => head.map((row) => props.tokens.map((_, key) => (row[key] ?? 0) / scale)));
-for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
-  card.id = name + "-" + page.drawn++;
-  if (focus) new MutationObserver((_, observer) => {
-    const pattern = card.querySelectorAll("canvas")[focus];
-    if (pattern) { observer.disconnect(); pattern.click(); }
-  }).observe(card, {childList: true, subtree: true});
-  render(card.id, components[component], props);
-}
-"""
-
-# The table of the logit lens. Row labels and column heads stay in sight while the cells scroll. Pages have styles of
-# their own for tables and lists, some of them with many selectors: hence !important.
-_LENS = """
-& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important}
-& p {margin: 0 0 8px}
-& > div {isolation: isolate; scroll-padding: var(--head) 0 0 96px}
-& table {
-  border-collapse: separate !important; border-spacing: 0; width: auto; margin: 0 !important;
-  font-size: 12px !important; cursor: pointer}
-& :is(td, th) {
-  height: 24px; padding: 0 4px !important; border: solid #e4e4e4 !important; border-width: 0 1px 1px 0 !important;
-  box-sizing: border-box; line-height: 1.3 !important; text-align: center !important;
-  vertical-align: middle !important; white-space: pre !important}
-& :is(td, thead th + th) {
-  min-width: 64px !important; max-width: 64px !important; overflow: hidden; text-overflow: ellipsis}
-& th {position: sticky; font-weight: normal !important}
-& th:first-child {left: 0; z-index: 1; min-width: 92px; padding-right: 8px !important; text-align: right !important}
-& thead th {top: 0; height: var(--head); vertical-align: bottom !important}
-& thead th:first-child {z-index: 2}
-& th[data-shown] {background: #ddd !important}
-& td[tabindex="0"] {outline: 2px solid #888 !important; outline-offset: -2px}
-& td[data-shown] {outline: 2px solid black !important; outline-offset: -2px}
-& td:focus-visible {outline: 3px solid #d55e00 !important}
-& lens-bar {display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin-bottom: 8px; font-size: 12px}
-& button {height: 28px; margin: 0 -1px 0 0; padding: 0 12px}
-& button[aria-pressed=true] {background: #333; color: white}
-& lens-bar i {
-  display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px}
-& lens-panel {display: block; margin-top: 12px; min-height: calc(21px * (var(--rows) + 1)); line-height: 21px}
-& ol {margin: 0 !important; padding: 0 !important; list-style: none}
-& li {
-  display: grid; grid-template-columns: 9em 4em minmax(0, 20em); gap: 8px; align-items: center; margin: 0 !important}
-& li span {overflow: hidden; text-overflow: ellipsis; white-space: pre}
-& li span + span {text-align: right; font-variant-numeric: tabular-nums}
-& li i {height: 12px}
-"""
-
-# What several scripts use. A step of an arrow key is (down, right).
-_TOOLS = """
-const add = (parent, tag, text) => {
-  const made = parent.appendChild(document.createElement(tag));
-  made.textContent = text;
-  return made;
-};
-const arrows = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
-const limit = (place, count) => Math.max(0, Math.min(count - 1, place));
-const tellWeight = (tokens, query, key, weight, head) => {
-  const part = (kind, place) => `${kind} ${place} '${tokens[place]}'`;
-  const said = weight ?? "no attention to a later position";
-  return `${part("query", query)} \\u2192 ${part("key", key)}: ${said} (${head})`;
-};
-"""
-
-# A click, a tap or the keyboard chooses a cell; the last one of the top row is chosen first, and the table scrolls to
-# it. The panel shows the chosen cell again as soon as the mouse leaves the table, so that nothing changes when the
-# mouse crosses other cells on its way to the buttons. Arrow keys have no other effect: JupyterLab would leave the view.
-_DRAW_LENS = f"""
-const {{words, tables}} = view;{_TOOLS}"""
-_DRAW_LENS += """\
-for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
-  card.id = name + "-" + page.drawn++;
-  const [said, box] = card.children, grid = box.firstChild, heads = grid.tHead.rows[0].cells;
-  const cells = [...grid.querySelectorAll("td")];
-  const bar = document.createElement("lens-bar"), panel = add(card, "lens-panel", "");
-  card.prepend(bar);
-  const choices = add(bar, "span", ""), scale = add(bar, "span", "");
-  box.removeAttribute("tabindex");
-  choices.setAttribute("role", "group");
-  choices.setAttribute("aria-label", "text");
-  panel.setAttribute("aria-live", "polite");
-  grid.setAttribute("role", "grid");
-  let table, chosen = cells[heads.length - 2];
-
-  const show = (cell) => {
-    const row = cell.parentNode.cells[0], head = heads[cell.cellIndex];
-    for (const each of grid.querySelectorAll("[data-shown]")) each.removeAttribute("data-shown");
-    for (const each of [cell, row, head]) each.setAttribute("data-shown", "");
-    panel.textContent = "";
-    const token = head.textContent.replace("\\n", " / ");
-    add(panel, "b", `${row.textContent}, position ${cell.cellIndex - 1}, ${token}`);
-    const top = table.cells[cells.indexOf(cell)], list = top.length && add(panel, "ol", "");
-    if (!top.length) add(panel, "div", "No probability rises by half a thousandth or more.");
-    for (const [word, value] of top) {
-      const line = add(list, "li", "");
-      add(line, "span", words[word]);
-      add(line, "span", (table.rise ? "+" : "") + (value / 1000).toFixed(3));
-      add(line, "i", "").style.cssText = `width: ${value / 10}%; background: rgb(${table.colour})`;
-    }
-  };
-  const choose = (cell) => {
-    chosen.tabIndex = -1;
-    chosen = cell;
-    chosen.tabIndex = 0;
-    show(cell);
-  };
-  const turn = (to) => {
-    table = to;
-    said.textContent = to.said;
-    grid.setAttribute("aria-label", to.said);
-    to.heads.forEach((head, position) => { heads[position + 1].textContent = head; });
-    cells.forEach((cell, number) => {
-      const [word, value] = to.cells[number][0] ?? [null, 0];
-      cell.textContent = words[word] ?? "";
-      cell.style.backgroundColor = `rgb(${to.colour.map((part) => Math.round(255 + (value / 1000) * (part - 255)))})`;
-    });
-    for (const each of choices.children) each.setAttribute("aria-pressed", each.textContent === to.name);
-    scale.textContent = to.rise ? "rise of the probability: 0" : "probability: 0";
-    add(scale, "i", "").style.background = `linear-gradient(to right, white, rgb(${to.colour}))`;
-    scale.append("1");
-    show(chosen);
-  };
-
-  for (const cell of cells) {
-    cell.removeAttribute("title");
-    cell.tabIndex = -1;
-  }
-  if (tables.length > 1) for (const each of tables) add(choices, "button", each.name).onclick = () => turn(each);
-  else choices.remove();
-  turn(tables[0]);
-  choose(chosen);
-  box.scrollLeft = box.scrollWidth;
-  const on = (kind, act) => grid.addEventListener(kind, (event) => {
-    const cell = event.target.closest("td");
-    if (cell) act(cell, event);
-  });
-  on("mouseover", show);
-  on("click", (cell) => cell.focus());
-  on("focusin", choose);
-  on("keydown", (cell, event) => {
-    const step = arrows[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const next = grid.rows[cell.parentNode.rowIndex + step[0]]?.cells[cell.cellIndex + step[1]];
-    if (cells.includes(next)) next.focus();
-  });
-  grid.addEventListener("mouseleave", () => show(chosen));
-}
-"""
-
-# The circuits of single heads. On the left, all heads and the answers to one word. Beside them, or below where there is
-# no room, all words. A bar lies behind an answer in the table of all words, and beside it in the list of one word.
-_CIRCUIT = """
-& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important}
-& circuit-bar {display: flex; flex-wrap: wrap; gap: 8px; margin-bottom: 16px}
-& circuit-sides, & circuit-side:first-child {display: flex; flex-wrap: wrap; gap: 16px 24px}
-& circuit-side:first-child {flex: 1 1 var(--side); align-content: flex-start}
-& circuit-side {display: block; flex: 99 1 500px; min-width: 0}
-& circuit-map, & circuit-panel {display: block; flex: 1 1 var(--side); min-width: 0}
-& circuit-box {display: block; overflow: auto; isolation: isolate; scroll-padding: 28px 0 0 44px}
-& circuit-map circuit-box {max-height: 254px}
-& circuit-side + circuit-side circuit-box {height: calc(24px * var(--rows) + 282px)}
-& table {
-  border-collapse: separate !important; border-spacing: 0; width: 100%; margin: 0 !important; border: 0 !important;
-  font-size: 12px !important; table-layout: auto !important}
-& tr {background: white !important}
-& [hidden] {display: none !important}
-& :is(td, th) {
-  padding: 1px !important; border: 0 !important; background: white !important; color: black !important;
-  font-weight: normal !important; line-height: 20px !important; text-align: left !important;
-  vertical-align: top !important}
-& circuit-side + circuit-side :is(td, th) {padding-block: 2px !important}
-& th {position: sticky; left: 0; z-index: 1; width: 1px; padding-right: 6px !important}
-& thead th {top: 0; z-index: 2; white-space: nowrap !important}
-& thead th + th {left: auto; z-index: 1; width: auto}
-& circuit-map tbody th {padding-block: 5px !important}
-& circuit-map th + th {padding: 1px 2px !important; font-size: 11px !important; text-align: center !important}
-& button {min-height: 28px; padding: 2px 12px; text-align: left}
-& circuit-bar button[aria-pressed=true] {background: #333; color: white}
-& td button {
-  display: block; box-sizing: border-box; width: 100%; min-width: 24px; padding: 0; border-color: #bbb; line-height: 1;
-  background: rgba(var(--own), var(--mark)); text-align: center}
-& td button[data-shown] {outline: 2px solid #888}
-& td button[aria-pressed=true] {outline: 3px solid black; outline-offset: -2px}
-& th button {
-  overflow: hidden; box-sizing: border-box; width: 80px; padding: 0 4px; border-color: transparent;
-  text-overflow: ellipsis; white-space: pre}
-& tr[data-shown] button {background: #e4e4e4}
-& th button[aria-pressed=true] {border-color: black}
-& ol {margin: 0 !important; padding: 0 !important; list-style: none !important}
-& li {--bar: var(--above); margin: 0 !important; color: black !important}
-& li[data-below] {--bar: var(--below)}
-& li[data-own] {--bar: var(--own); font-weight: bold}
-& td ol {display: grid; grid-template-columns: repeat(auto-fit, minmax(64px, 1fr)); gap: 2px}
-& td li {box-sizing: border-box; height: 28px; padding: 4px 0 4px 4px}
-& td li:not([data-own]) {--strength: .4}
-& :is(td li, li i) {
-  background: linear-gradient(rgba(var(--bar), var(--strength, 1)) 0 0) 0 0 / var(--share) 100% no-repeat #f4f4f4}
-& :is(td li, li span) {overflow: hidden; text-overflow: ellipsis; white-space: pre; line-height: 20px}
-& circuit-panel {min-height: calc(24px * (var(--rows) + 1)); line-height: 24px}
-& circuit-panel li {display: grid; grid-template-columns: 7em 4em minmax(0, 1fr); gap: 8px; align-items: center}
-& li span {line-height: 24px}
-& li span + span {text-align: right; font-variant-numeric: tabular-nums}
-& li i {height: 14px}
-& :is(p, small) {margin: 8px 0 0 !important; color: #555 !important; font-size: 12px !important}
-& p i {
-  display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px;
-  background: linear-gradient(to right, white, rgb(var(--own)))}
-& circuit-said {display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin-bottom: 8px}
-& circuit-said small {margin: 0 !important}
-& circuit-said span {flex: 1 0 100%}
-& input {
-  box-sizing: border-box; width: 150px; height: 28px; padding: 0 8px; border: 1px solid #888; border-radius: 0;
-  background: white; color: black; font: inherit; font-size: 12px}
-& ::placeholder {color: #595959; opacity: 1}
-"""
-
-# Pointing shows a head or a word. A click, a tap or the keyboard chooses it, and the chosen one is shown again when the
-# mouse leaves. The tab key reaches the chosen head and the chosen word alone, and arrow keys go on from there.
-_DRAW_CIRCUIT = f"""
-const {{words, answers, circuits, letters, width, top, heads, start}} = view;{_TOOLS}"""
-_DRAW_CIRCUIT += """\
-const labels = circuits[0].digits.map((_, head) => `L${Math.floor(head / heads)}H${head % heads}`);
-const texts = answers.map((text) => text.replace(/[ \\u00b7]/g, (letter) => (letter === " " ? "\\u00b7" : " ")));
-const unpack = (packed, first, width) => Array.from({length: top}, (_, rank) => [
-  ...packed.slice((first + rank) * width, (first + rank + 1) * width)
-].reduce((sum, letter) => sum * letters.length + letters.indexOf(letter), 0));
-const read = (circuit, head, word) => {
-  const first = (head * words.length + word) * top, digits = circuit.digits[head];
-  const values = unpack(circuit.values, first, 2).map((value) => value - (letters.length ** 2 - 1) / 2);
-  const best = values[0];
-  return unpack(circuit.answers, first, width).map((answer, rank) => ({
-    text: texts[answer],
-    own: texts[answer] === words[word],
-    number: (values[rank] / 10 ** digits).toFixed(Math.max(0, digits)),
-    below: values[rank] < 0,
-    share: values[rank] === best ? 1 : best > 0 ? Math.max(0, values[rank] / best) : best / values[rank],
-  }));
-};
-for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
-  card.id = name + "-" + page.drawn++;
-  card.textContent = "";
-  const bar = add(card, "circuit-bar", ""), sides = add(card, "circuit-sides", "");
-  const left = add(sides, "circuit-side", ""), right = add(sides, "circuit-side", "");
-  const said = add(right, "circuit-said", ""), what = add(said, "span", "");
-  const filter = add(said, "input", ""), count = add(said, "small", "");
-  const table = (side, columns) => {
-    const made = add(add(side, "circuit-box", ""), "table", ""), line = add(made.createTHead(), "tr", "");
-    for (const column of columns) add(line, "th", column).scope = "col";
-    return made;
-  };
-  const row = (table, label) => {
-    const line = add(table.tBodies[0] ?? table.createTBody(), "tr", ""), head = add(line, "th", label);
-    head.scope = "row";
-    return line;
-  };
-  const plan = add(left, "circuit-map", ""), panel = add(left, "circuit-panel", "");
-  const map = table(plan, ["layer", ...labels.slice(0, heads).map((label) => label.slice(2))]), cells = [];
-  for (let first = labels.length - heads; first >= 0; first -= heads) {
-    const line = row(map, labels[first].slice(0, -2));
-    for (let head = first; head < first + heads; head++) cells[head] = add(add(line, "td", ""), "button", "");
-  }
-  add(plan, "p", "\\u2022 has the word itself among its answers");
-  const legend = add(plan, "p", "mark of a head: 0");
-  add(legend, "i", "");
-  legend.append("1");
-  const list = table(right, ["word", "answers, best first"]);
-  const lines = words.map((word) => {
-    const line = row(list, ""), chips = add(add(line, "td", ""), "ol", "");
-    add(line.cells[0], "button", word).title = word;
-    for (let rank = 0; rank < top; rank++) add(chips, "li", "");
-    return line;
-  });
-  const names = lines.map((line) => line.querySelector("button"));
-  map.setAttribute("aria-label", "heads");
-  bar.setAttribute("role", "group");
-  bar.setAttribute("aria-label", "circuit");
-  panel.setAttribute("aria-live", "polite");
-  count.setAttribute("role", "status");
-  filter.type = "search";
-  filter.placeholder = "filter the words";
-  filter.setAttribute("aria-label", "filter the words");
-
-  let circuit, chosenHead = start, chosenWord = 0, head = start;
-  const mark = (parts, shown) => parts.forEach((part, number) => part.toggleAttribute("data-shown", number === shown));
-  const press = (buttons, chosen) => buttons.forEach((button, number) => {
-    button.setAttribute("aria-pressed", number === chosen);
-    button.tabIndex = number === chosen ? 0 : -1;
-  });
-  const fill = (line, {own, below, share}) => {
-    line.toggleAttribute("data-own", own);
-    line.toggleAttribute("data-below", below);
-    line.style.setProperty("--share", `${100 * share}%`);
-  };
-  const showWord = (word) => {
-    mark(lines, word);
-    cells.forEach((cell, head) => {
-      cell.textContent = read(circuit, head, word).some(({own}) => own) ? "\\u2022" : "";
-    });
-    panel.textContent = "";
-    add(panel, "b", `${words[word]} in ${labels[head]}`);
-    const best = add(panel, "ol", "");
-    for (const each of read(circuit, head, word)) {
-      const line = add(best, "li", "");
-      add(line, "span", each.text);
-      add(line, "span", each.number);
-      add(line, "i", "");
-      fill(line, each);
-    }
-  };
-  const showHead = (shown) => {
-    head = shown;
-    mark(cells, head);
-    what.textContent = "";
-    add(what, "b", labels[head]);
-    what.append(`, ${circuit.name}`);
-    list.setAttribute("aria-label", what.textContent);
-    lines.forEach((line, word) => read(circuit, head, word).forEach((each, rank) => {
-      const chip = line.cells[1].firstChild.children[rank];
-      chip.textContent = each.text;
-      chip.title = `${each.text} ${each.number}`;
-      fill(chip, each);
-    }));
-    showWord(chosenWord);
-  };
-  const turn = (to) => {
-    circuit = to;
-    for (const each of bar.children) each.setAttribute("aria-pressed", each.textContent === to.name);
-    cells.forEach((cell, head) => {
-      cell.title = labels[head] + (to.marks ? `: ${to.marks[head]}` : "");
-      cell.style.setProperty("--mark", to.marks?.[head] ?? 0);
-    });
-    legend.hidden = !to.marks;
-    showHead(chosenHead);
-  };
-  const chooseHead = (head) => {
-    chosenHead = head;
-    press(cells, head);
-    showHead(head);
-  };
-  const chooseWord = (word) => {
-    chosenWord = word;
-    press(names, word);
-    showWord(word);
-  };
-  const look = () => {
-    const typed = filter.value.trim().toLowerCase();
-    lines.forEach((line, word) => { line.hidden = !words[word].toLowerCase().includes(typed); });
-    const found = lines.filter((line) => !line.hidden);
-    count.textContent = `${found.length} of ${words.length} words`;
-    if (found.length && lines[chosenWord].hidden) chooseWord(lines.indexOf(found[0]));
-  };
-  const listen = (table, buttons, find, show, choose, chosen, move) => {
-    const on = (kind, act) => table.addEventListener(kind, (event) => {
-      const number = find(event.target);
-      if (number >= 0) act(number, event);
-    });
-    on("mouseover", show);
-    on("click", (number) => buttons[number].focus());
-    on("focusin", choose);
-    on("keydown", (number, event) => {
-      const step = arrows[event.key];
-      if (!step) return;
-      event.preventDefault();
-      buttons[move(number, ...step)]?.focus();
-    });
-    table.addEventListener("mouseleave", () => show(chosen()));
-  };
-  listen(map, cells, (part) => cells.indexOf(part.closest("button")), showHead, chooseHead, () => chosenHead,
-    (head, down, right) => {
-      const column = (head % heads) + right;
-      return column < 0 || column >= heads ? -1 : head - down * heads + right;
-    });
-  listen(list, names, (part) => lines.indexOf(part.closest("tr")), showWord, chooseWord, () => chosenWord,
-    (word, down) => {
-      let next = word + down;
-      while (lines[next]?.hidden) next += down;
-      return next;
-    });
-  filter.oninput = look;
-
-  if (circuits.length > 1) for (const each of circuits) add(bar, "button", each.name).onclick = () => turn(each);
-  else bar.remove();
-  press(cells, start);
-  press(names, 0);
-  turn(circuits[0]);
-  look();
-  const box = map.parentNode, from = box.getBoundingClientRect(), to = cells[start].getBoundingClientRect();
-  box.scrollTo(to.x - from.x - box.clientWidth / 2, to.y - from.y - box.clientHeight / 2);
-}
-"""
-
-# A training: a slider over its frames, the patterns of some heads in one frame, and curves up to it. Patterns and
-# curves stand side by side where there is room, so that both are seen while the training plays.
-_TRAINING = """
-& {max-width: 66em !important; font-size: 14px; line-height: 1.4 !important}
-& :is(training-bar, training-sides, training-maps, training-foot) {display: flex; flex-wrap: wrap; gap: 12px 24px}
-& training-sides {row-gap: 24px}
-& training-bar {align-items: center; gap: 8px 16px; margin-bottom: 16px}
-& label {display: flex; flex: none; gap: 8px; margin: 0; font-weight: normal}
-& label b {min-width: var(--digits); font-variant-numeric: tabular-nums}
-& input {flex: 1 1 200px; min-width: 0; height: 28px; margin: 0; padding: 0; accent-color: #0072b2; cursor: pointer}
-& button {display: flex; gap: 8px; align-items: center; width: 88px; height: 32px; padding: 0 12px}
-& button i {width: 11px; height: 12px; background: #0072b2; clip-path: polygon(0 0, 100% 50%, 100% 50%, 0 100%)}
-& button[data-playing] i {clip-path: polygon(0 0, 36% 0, 36% 100%, 64% 100%, 64% 0, 100% 0, 100% 100%, 0 100%)}
-& training-maps {flex: var(--heads) 1 calc(var(--heads) * 250px); align-content: flex-start}
-& training-map {
-  display: grid; flex: 1 1 220px; grid-template: auto auto auto / 16px minmax(0, 1fr); gap: 2px 4px; max-width: 330px}
-& training-map b, & training-map small {grid-column: 2}
-& training-map b {align-self: end; font-size: 13px; overflow-wrap: anywhere}
-& :is(training-map, training-foot) small {color: #555 !important; font-size: 12px !important; line-height: 16px}
-& training-map small:first-of-type {grid-area: 2 / 1; writing-mode: vertical-rl}
-& training-grid {display: block; position: relative; aspect-ratio: 1; overflow: hidden; outline: 1px solid #bbb}
-& canvas {display: block; width: 100%; height: 100%; background: #eee; image-rendering: pixelated; cursor: crosshair}
-& training-grid i {
-  position: absolute; box-sizing: border-box; width: var(--cell); height: var(--cell); border: 2px solid #d55e00;
-  outline: 1px solid white; pointer-events: none}
-& input:focus-visible {outline-offset: 1px}
-& training-charts {
-  display: grid; flex: 1 1 220px; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 12px 24px;
-  align-content: start}
-& training-chart {display: block; max-width: 330px}
-& training-chart p {
-  display: flex; gap: 12px; justify-content: space-between; align-items: end; margin: 0 !important; font-size: 13px}
-& training-chart p span {overflow-wrap: anywhere}
-& training-chart p b {color: #0072b2; font-size: 16px; line-height: 1.1; font-variant-numeric: tabular-nums}
-& svg {display: block; width: 100%; height: auto}
-& svg text {fill: #555; font-size: 10px; font-family: sans-serif}
-& svg path {fill: none; stroke: #e4e4e4}
-& svg path:last-of-type {stroke: #aaa; stroke-dasharray: 2 2}
-& polyline {fill: none; stroke: #0072b2; stroke-width: 2; stroke-linejoin: round}
-& circle {fill: #0072b2}
-& training-foot {flex: 1 0 100%; justify-content: space-between}
-& training-foot span {flex: 1 1 260px; min-height: 40px; font-variant-numeric: tabular-nums; overflow-wrap: anywhere}
-& small i {
-  display: inline-block; width: 80px; height: 12px; margin: 0 6px; border: 1px solid #ccc; vertical-align: -2px;
-  background: linear-gradient(to right, var(--colours))}
-"""
-
-# Playing goes through all frames in about six seconds. A reader who asked their system for less motion gets six jumps.
-# The cell that was pointed at last stays marked, so that its weight can be followed while the training plays.
-# JupyterLab would take the keys of the slider and of the maps for its own.
-_DRAW_TRAINING = f"""
-const {{tokens, names, steps, even, curves, patterns, letters, colours, start}} = view;{_TOOLS}"""
-_DRAW_TRAINING += """\
-const size = tokens.length, last = steps.length - 1;
-const weight = (frame, head, query, key) => {
-  const row = ((frame * names.length + head) * size * (size + 1)) / 2 + (query * (query + 1)) / 2;
-  const digit = (which) => letters.indexOf(patterns[2 * (row + key) + which]);
-  return (digit(0) * letters.length + digit(1)) / (letters.length ** 2 - 1);
-};
-for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
-  card.id = name + "-" + page.drawn++;
-  card.textContent = "";
-  const bar = add(card, "training-bar", ""), sides = add(card, "training-sides", "");
-  const button = add(bar, "button", ""), label = add(bar, "label", "training step "), slider = add(bar, "input", "");
-  add(button, "i", "");
-  const action = add(button, "span", "Play"), shown = add(label, "b", "");
-  slider.type = "range";
-  slider.max = last;
-  slider.id = label.htmlFor = card.id + "-step";
-  slider.setAttribute("aria-label", "training step");
-  let frame, cell, timer;
-
-  const maps = add(sides, "training-maps", "");
-  const heads = names.map((name, head) => {
-    const map = add(maps, "training-map", "");
-    add(map, "b", name);
-    add(map, "small", "query \\u2192");
-    const grid = add(map, "training-grid", ""), canvas = add(grid, "canvas", ""), mark = add(grid, "i", "");
-    add(map, "small", "key \\u2192");
-    canvas.width = canvas.height = size;
-    canvas.tabIndex = 0;
-    canvas.setAttribute("role", "img");
-    canvas.onpointermove = canvas.onpointerdown = (event) => {
-      const box = canvas.getBoundingClientRect();
-      const part = [(event.clientY - box.y) / box.height, (event.clientX - box.x) / box.width];
-      point(head, ...part.map((each) => limit(Math.floor(each * size), size)));
-    };
-    canvas.onkeydown = (event) => {
-      const step = arrows[event.key];
-      if (!step) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const [, query, key] = cell ?? [head, size - 1, size - 1];
-      point(head, limit(query + step[0], size), limit(key + step[1], size));
-    };
-    return {canvas, mark, pen: canvas.getContext("2d")};
-  });
-  const right = add(sides, "training-charts", "");
-  const charts = curves.map(({name, values, ticks, digits}) => {
-    const chart = add(right, "training-chart", ""), title = add(chart, "p", ""), box = add(chart, "div", "");
-    add(title, "span", name);
-    const value = add(title, "b", ""), low = ticks[0], high = ticks[ticks.length - 1];
-    const x = (frame) => 38 + (212 * frame) / last, y = (value) => 106 - (98 * (value - low)) / (high - low);
-    const text = (x, y, side, said) => `<text x="${x}" y="${y}" text-anchor="${side}">${said}</text>`;
-    box.innerHTML = '<svg viewBox="0 0 260 126" role="img">' +
-      ticks.map((tick) => `<path d="M38 ${y(tick)}H250"/>` + text(32, y(tick) + 3.5, "end", tick)).join("") +
-      text(38, 121, "middle", steps[0]) + text(256, 121, "end", steps[last]) +
-      text(140, 121, "middle", "training step" + (even ? "" : " (not to scale)")) +
-      "<path/><polyline/><circle r='4'/></svg>";
-    const drawing = box.firstChild, now = box.querySelector("path:last-of-type");
-    const line = box.querySelector("polyline"), dot = box.querySelector("circle");
-    return () => {
-      const [across, up] = [x(frame), y(values[frame])];
-      value.textContent = values[frame].toFixed(digits);
-      drawing.setAttribute("aria-label", `${name}: ${value.textContent} at step ${steps[frame]}`);
-      line.setAttribute("points", values.slice(0, frame + 1).map((each, at) => `${x(at)},${y(each)}`).join(" "));
-      dot.setAttribute("cx", across);
-      dot.setAttribute("cy", up);
-      now.setAttribute("d", `M${across} 8V106`);
-    };
-  });
-  const foot = add(maps, "training-foot", ""), told = add(foot, "span", "Point at a cell to read its weight.");
-  const legend = add(foot, "small", "attention: 0");
-  add(legend, "i", "");
-  legend.append("1");
-  told.setAttribute("role", "status");
-
-  const tell = () => {
-    if (!cell) return;
-    const [head, query, key] = cell;
-    for (const {mark} of heads) {
-      mark.hidden = false;
-      mark.style.inset = `${(100 * query) / size}% auto auto ${(100 * key) / size}%`;
-    }
-    const share = key > query ? null : weight(frame, head, query, key).toFixed(2);
-    told.textContent = tellWeight(tokens, query, key, share, names[head]);
-  };
-  const point = (...to) => {
-    cell = to;
-    tell();
-  };
-  const go = (to) => {
-    frame = to;
-    slider.value = frame;
-    slider.setAttribute("aria-valuetext", `step ${steps[frame]}`);
-    shown.textContent = steps[frame];
-    heads.forEach(({canvas, pen}, head) => {
-      canvas.setAttribute("aria-label", `attention of ${names[head]} at step ${steps[frame]}`);
-      for (let query = 0; query < size; query++) for (let key = 0; key <= query; key++) {
-        pen.fillStyle = colours[Math.round(weight(frame, head, query, key) * (colours.length - 1))];
-        pen.fillRect(key, query, 1, 1);
-      }
-    });
-    for (const draw of charts) draw();
-    tell();
-  };
-  const play = (on) => {
-    clearInterval(timer);
-    timer = null;
-    button.toggleAttribute("data-playing", on);
-    action.textContent = on ? "Pause" : "Play";
-    told.setAttribute("aria-live", on ? "off" : "polite");
-    if (!on) return;
-    if (frame === last) go(0);
-    const stride = matchMedia("(prefers-reduced-motion: reduce)").matches ? Math.ceil(last / 6) : 1;
-    timer = setInterval(() => {
-      if (card.isConnected) go(Math.min(frame + stride, last));
-      if (frame === last || !card.isConnected) play(false);
-    }, (6000 * stride) / last);
-  };
-  button.onclick = () => play(!timer);
-  slider.oninput = () => {
-    play(false);
-    go(Number(slider.value));
-  };
-  bar.onkeydown = (event) => {
-    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
-  };
-  for (const {mark} of heads) mark.hidden = true;
-  go(start);
-}
-"""
-
-# Contexts of a unit, one a row. Where there is room, the rows are aligned at the token in question, which stands in the
-# second of three columns. Elsewhere each row is ordinary text.
-_CONTEXTS = """
-& {
-  max-width: 60em !important; box-sizing: border-box; container-type: inline-size; font-size: 14px;
-  line-height: 1.5 !important}
-& p {margin: 0 0 8px !important}
-& small {color: #555 !important; font-size: 12px !important}
-& ol {margin: 0 0 16px !important; font-size: 13px}
-& li {
-  display: flow-root; margin: 0 !important; padding: 4px 0; border-top: 1px solid #e4e4e4; color: black;
-  overflow-wrap: anywhere}
-& li > span {display: inline !important}
-& li > small {float: right; margin-left: 12px; line-height: 20px; font-variant-numeric: tabular-nums}
-@container (min-width: 600px) {
-  & li {
-    display: grid; grid-template-columns: minmax(0, 7fr) minmax(0, 4fr) auto; align-items: end; padding: 2px 0}
-  & li > span {display: block !important; width: auto !important}
-}
-"""
-
-# All units lie on one another, and one of them is seen, so that the buttons below them stay where they are.
-_BLIND = """
-& [hidden] {display: none !important}
-&[id] > div {display: grid}
-&[id] > div > div {grid-area: 1 / 1; min-width: 0; margin: 0 !important; visibility: hidden}
-&[id] > div > [data-shown] {visibility: visible}
-& p[role=status] {font-weight: bold; scroll-margin-top: 72px}
-& blind-bar {
-  display: flex; flex-wrap: wrap; gap: 8px; position: sticky; bottom: 0; padding: 8px 0; border-top: 1px solid #bbb;
-  background: white}
-& blind-bar span {display: flex; flex-wrap: wrap; gap: 8px}
-& blind-bar span:first-child {margin-right: auto}
-& button {min-height: 32px; padding: 2px 12px}
-& button:focus-visible {outline-offset: 1px}
-& button[aria-pressed] {border-color: #0072b2; background: #e3f0f8}
-& button[aria-pressed=true] {background: #0072b2; color: white}
-& button[aria-disabled=true] {border-color: #ccc; color: #767676; cursor: default}
-& table {
-  width: auto; margin: 0 0 16px !important; border: 0 !important; border-collapse: collapse !important;
-  font-size: 13px !important; table-layout: auto !important}
-& tr {background: white !important}
-& :is(td, th) {
-  padding: 4px 24px 4px 0 !important; border: solid #e4e4e4 !important; border-width: 1px 0 0 !important;
-  background: white !important; color: black !important; font-weight: normal !important; text-align: left !important;
-  vertical-align: middle !important; white-space: normal !important}
-& thead th {border: 0 !important; color: #555 !important}
-& table button {min-height: 28px; padding: 2px 8px; white-space: nowrap}
-@container (max-width: 599px) {& :is(td, th) {padding-right: 12px !important}}
-"""
-
-# After an answer comes the next unit without one, and after the last answer the result. From then on, kinds are known
-# and answers stay. Where the number of the unit has been scrolled out of sight, it comes back with the next unit. A
-# button that cannot act keeps the focus. JupyterLab would take the keys of buttons for its own.
-_DRAW_BLIND = f"""
-const {{kinds}} = view;{_TOOLS}"""
-_DRAW_BLIND += """\
-for (const card of document.querySelectorAll('[data-view="' + name + '"]:not([id])')) {
-  card.id = name + "-" + page.drawn++;
-  const [question, legend, stage] = card.children, units = [...stage.children], answers = units.map(() => null);
-  for (const part of [card.lastChild, ...units.flatMap((unit) => [unit.firstChild, unit.lastChild])]) part.remove();
-  const said = document.createElement("p"), result = add(card, "section", ""), bar = add(card, "blind-bar", "");
-  stage.before(said);
-  said.setAttribute("role", "status");
-  said.tabIndex = -1;
-  const button = (parent, text, act) => {
-    const made = add(parent, "button", text);
-    made.type = "button";
-    made.onclick = act;
-    return made;
-  };
-  const table = (label, heads, rows) => {
-    const made = add(result, "table", ""), line = add(made.createTHead(), "tr", ""), body = made.createTBody();
-    made.setAttribute("aria-label", label);
-    for (const head of heads) add(line, "th", head).scope = "col";
-    return rows.map(([first, ...cells]) => {
-      const row = add(body, "tr", "");
-      add(row, "th", first).scope = "row";
-      for (const cell of cells) add(row, "td", cell);
-      return row;
-    });
-  };
-  let at, done = false;
-
-  const go = (to) => {
-    at = to;
-    const shown = at !== null, name = `Unit ${at + 1} of ${units.length}`;
-    for (const part of [question, legend, stage, previous, next]) part.hidden = !shown;
-    for (const choice of choices) {
-      choice.hidden = done;
-      choice.setAttribute("aria-pressed", shown && choice.textContent === answers[at]);
-    }
-    back.hidden = !done || !shown;
-    result.hidden = shown;
-    units.forEach((unit, number) => unit.toggleAttribute("data-shown", number === at));
-    previous.setAttribute("aria-disabled", at === 0);
-    next.setAttribute("aria-disabled", at === units.length - 1);
-    said.textContent = !shown ? "Units that you called \u201cone meaning\u201d, for every kind" :
-      done ? `${name}: ${kinds[at]}. Your answer: ${answers[at]}.` : name;
-  };
-  const turn = (to) => {
-    go(to);
-    said.scrollIntoView({block: "nearest"});
-  };
-  const finish = () => {
-    done = true;
-    result.textContent = "";
-    table("result", ["kind", choices[0].textContent], [...new Set(kinds)].map((kind) => {
-      const given = answers.filter((_, unit) => kinds[unit] === kind);
-      return [kind, `${given.filter((each) => each === choices[0].textContent).length} of ${given.length}`];
-    }));
-    const rows = table("units", ["unit", "kind", "your answer", "texts"],
-      kinds.map((kind, unit) => [unit + 1, kind, answers[unit], ""]));
-    rows.forEach((row, unit) => {
-      button(row.lastChild, "look again", () => {
-        turn(unit);
-        back.focus({preventScroll: true});
-      }).setAttribute("aria-label", `look again at unit ${unit + 1}`);
-    });
-    turn(null);
-    said.focus({preventScroll: true});
-  };
-  const answer = ({target}) => {
-    answers[at] = target.textContent;
-    const open = units.map((_, step) => (at + 1 + step) % units.length).find((unit) => answers[unit] === null);
-    if (open === undefined) finish();
-    else turn(open);
-  };
-
-  const left = add(bar, "span", ""), right = add(bar, "span", "");
-  const choices = ["one meaning", "no single meaning"].map((text) => button(left, text, answer));
-  const back = button(left, "back to the result", () => {
-    const unit = at;
-    turn(null);
-    result.querySelectorAll("button")[unit].focus();
-  });
-  const previous = button(right, "previous", () => turn(Math.max(at - 1, 0)));
-  const next = button(right, "next", () => turn(Math.min(at + 1, units.length - 1)));
-  button(right, "start over", () => {
-    answers.fill(null);
-    done = false;
-    turn(0);
-    choices[0].focus({preventScroll: true});
-  });
-  card.onkeydown = (event) => {
-    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
-  };
-  go(0);
-}
-"""
-
-# CircuitsVis listens to the mouse alone. Here its heads become buttons, its patterns get names, and arrow keys go over
-# the cells of the large pattern and over the tokens of a text. The head that is large has a shadow. A token with the
-# focus gets the events of a mouse over it, and a screen reader says what CircuitsVis adds to the text then. JupyterLab
-# would take the keys for its own.
-_KEYS = _TOOLS
-_KEYS += """\
-const keys = (card, act) => {
-  card.onkeydown = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || act(event) === false) return;
-    event.preventDefault();
-    event.stopPropagation();
-  };
-};
-const nameHeads = (card, {attention, attentionHeadNames: names, maskUpperTri, tokens}) => {
-  const told = document.createElement("p");
-  told.setAttribute("role", "status");
-  let large, shown, cell;
-  const tell = () => {
-    const [query, key] = cell ?? [], weight = maskUpperTri && key > query ? null : attention[shown][query]?.[key];
-    const text = cell ? tellWeight(tokens, query, key, weight, names[shown]) :
-      "Point at a cell of the large pattern to read its weight, or go there with the arrow keys.";
-    if (told.textContent !== text) told.textContent = text;
-  };
-  const draw = () => {
-    const heads = [...card.querySelectorAll("h4")].map((name) => name.parentNode.parentNode);
-    const patterns = [...card.querySelectorAll("canvas")];
-    large = patterns[heads.length];
-    if (!large) return;
-    shown = heads.findIndex((head) => head.firstChild.style.boxShadow);
-    heads.forEach((head, number) => {
-      head.tabIndex = 0;
-      head.setAttribute("role", "button");
-      head.setAttribute("aria-label", `head ${names[number]}`);
-      head.setAttribute("aria-pressed", number === shown);
-    });
-    large.tabIndex = 0;
-    patterns.forEach((pattern, number) => {
-      pattern.setAttribute("aria-label", `attention pattern of head ${names[number] ?? names[shown]}`);
-    });
-    if (!told.isConnected) card.append(told);
-    tell();
-  };
-  new MutationObserver(draw).observe(card, {childList: true, subtree: true, attributeFilter: ["style"]});
-  keys(card, ({key, target}) => {
-    const step = arrows[key];
-    if (target !== large && (key === "Enter" || key === " ")) return target.click();
-    if (target !== large || !step) return false;
-    cell = (cell ?? [tokens.length - 1, 0]).map((place, side) => limit(place + step[side], tokens.length));
-    tell();
-  });
-};
-const nameTokens = (card) => {
-  const find = () => [...card.querySelectorAll(":scope > div > span")];
-  const mouse = (token, ...kinds) => {
-    const {x, y, width, height} = token.getBoundingClientRect();
-    const place = {clientX: x + width / 2, clientY: y + height / 2};
-    for (const kind of kinds) token.dispatchEvent(new MouseEvent(kind, place));
-  };
-  const reach = (to) => find().forEach((token) => { token.tabIndex = token === to ? 0 : -1; });
-  new MutationObserver((_, observer) => {
-    const [first] = find();
-    if (!first) return;
-    observer.disconnect();
-    reach(first);
-    first.parentNode.setAttribute("aria-live", "polite");
-  }).observe(card, {childList: true, subtree: true});
-  card.addEventListener("focusin", ({target}) => {
-    reach(target);
-    mouse(target, "mouseenter", "mousemove");
-  });
-  card.addEventListener("focusout", ({target}) => mouse(target, "mouseleave"));
-  keys(card, ({key, target}) => {
-    const tokens = find(), step = arrows[key];
-    if (key === "Escape") return mouse(target, "mouseleave");
-    if (!step) return false;
-    tokens[limit(tokens.indexOf(target) + step[0] + step[1], tokens.length)].focus();
-  });
-};
-"""
-
-_LOAD = """
-if (page.loaded) return;
-page.loaded = true;
-const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
-const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-const source = await new Response(stream).text();
-const {render, ...components} = new Function(source + "\\nreturn CircuitsVis;")();
-page.ready({...components, render: (id, component, props) => {
-  render(id, component, props);
-  (props.attention ? nameHeads : nameTokens)(document.getElementById(id), props);
-}});
-"""
 
 
-def _card(kind, component, view, fallback, style, draw=_DRAW):
+def _file(name):
+    """A style or a script of data/views, without the comment at its head, which says why it is as it is."""
+    return (Path(__file__).parent / "data/views" / name).read_text(encoding="utf-8").partition("*/")[2]
+
+
+def _card(kind, view, fallback, style, component=""):
     """A view: the card with what it shows until it is drawn, its style, and the script that draws a component of
-    CircuitsVis, or what `draw` makes of the data."""
+    CircuitsVis, or without one the script of this kind."""
     # JSON is ASCII here; without "<" no token can end the script.
     data = json.dumps(view, separators=(",", ":")).replace("<", "\\u003c")
     name = f"{kind}-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
+    draw = _file("circuitsvis.js") if component else _file("tools.js") + _file(f"{kind}.js")
     return HTML(
-        f'<div data-view="{name}" style="{_CARD}">{fallback}</div>\n{_style(name, style)}\n'
-        f'<script>(async (name, component, view) => {{{_PAGE}{draw}}})("{name}", "{component}", {data})</script>'
+        f'<div data-view="{name}" style="{_CARD}">{fallback}</div>\n{_style(name, style)}\n<script>'
+        f'(async (name, component, view) => {{{_file("page.js")}{draw}}})("{name}", "{component}", {data})</script>'
     )
 
 
 def _style(name, rules):
     """The element with the rules of a card and those that all cards share."""
-    return f"<style>{(_EVERY + rules).replace('&', f'[data-view={name}]')}</style>"
+    return f"<style>{(_file('every.css') + rules).replace('&', f'[data-view={name}]')}</style>"
 
 
 @checked
@@ -978,7 +109,7 @@ def attention_view(
         "focus": focus,
     }
     small = "5em" if heads <= 16 else "max(2.4em, 100% / 16.5)"  # 8 in a row on a phone, 16 on a desktop
-    return _card("attention", "AttentionHeads", view, _MISSING, f"& {{--small: {small}}}{_PATTERNS}")
+    return _card("attention", view, _MISSING, f"& {{--small: {small}}}" + _file("attention.css"), "AttentionHeads")
 
 
 @checked
@@ -1013,7 +144,7 @@ def token_view(
         "positiveColor": _rgb(_MORE),
         "negativeColor": _rgb(_LESS),
     }
-    return _card("token", "ColoredTokens", view, _text(tokens, shades, numbers), _TOKENS + _HINT)
+    return _card("token", view, _text(tokens, shades, numbers), _file("token.css") + _file("hint.css"), "ColoredTokens")
 
 
 @checked
@@ -1055,8 +186,8 @@ def prediction_view(
         f"{each:.2%}, most probable: {row[0]} {best:.2%}"
         for each, row, best in zip(right.exp().tolist(), words, log_probs.max(-1).values.exp().tolist())
     ]
-    style = f"& {{--rows: {top_k}}}{_PREDICTIONS}{_HINT}"
-    return _card("prediction", "TokenLogProbs", view, _text(labels, shades, titles), style)
+    style = f"& {{--rows: {top_k}}}" + _file("prediction.css") + _file("hint.css")
+    return _card("prediction", view, _text(labels, shades, titles), style, "TokenLogProbs")
 
 
 _SAID = {
@@ -1123,8 +254,8 @@ def lens_view(
         colour = _RISE if rise else _MORE
         tables.append({"name": name, "said": said, "rise": rise, "colour": colour, "heads": labels, "cells": cells})
     words = token_labels(tokenizer, ids)
-    style = f"& {{--rows: {top_k}; --head: {24 if control is None else 38}px}}{_LENS}"
-    return _card("lens", "", {"words": words, "tables": tables}, _table(words, tables[0]), style, _DRAW_LENS)
+    style = f"& {{--rows: {top_k}; --head: {24 if control is None else 38}px}}" + _file("lens.css")
+    return _card("lens", {"words": words, "tables": tables}, _table(words, tables[0]), style)
 
 
 _WHITE = 'style="background-color:white;color:black;white-space:nowrap"'
@@ -1223,8 +354,8 @@ def circuit_view(
     colours = {"above": _MORE, "below": _LESS, "own": _RISE}
     style = "".join(f"--{name}: {str(colour)[1:-1]}; " for name, colour in colours.items())
     side = min(max(250, 27 * heads + 44), 368)  # px: all heads of a layer, if they are 12 or fewer
-    style = f"& {{{style}--rows: {top}; --side: {side}px}}{_CIRCUIT}"
-    return _card("circuit", "", view, fallback, style, _DRAW_CIRCUIT)
+    style = f"& {{{style}--rows: {top}; --side: {side}px}}" + _file("circuit.css")
+    return _card("circuit", view, fallback, style)
 
 
 def _check_circuits(words, answers, circuits, start, marks):
@@ -1335,9 +466,9 @@ def training_view(
     }
     shades = [colours[share] for share in (0, 35, 100)]
     style = f"& {{--heads: {len(names)}; --cell: {100 / len(tokens):.4g}%; --digits: {len(str(steps[-1]))}ch; "
-    style += f"--colours: {shades[0]}, {shades[1]} 35%, {shades[2]}}}{_TRAINING}"
+    style += f"--colours: {shades[0]}, {shades[1]} 35%, {shades[2]}}}" + _file("training.css")
     fallback = _training_text(f"Attention at training step {steps[start]}", tokens, names, patterns[start], colours)
-    return _card("training", "", view, fallback, style, _DRAW_TRAINING)
+    return _card("training", view, fallback, style)
 
 
 def _check_training(tokens, patterns, names, steps, curves, start):
@@ -1456,7 +587,7 @@ def contexts_view(contexts: list[Context] | dict[str, list[Context]], title: str
     body = f"<p><b>{html.escape(title)}</b></p>" if title else ""
     body += _legend(f"{largest:.3f}, the largest activation") + _concordance(groups, largest, title or "contexts")
     name = f"contexts-{hashlib.sha256(body.encode()).hexdigest()[:12]}"
-    return HTML(f'<div data-view="{name}" style="{_CARD}">{body}</div>\n{_style(name, _CONTEXTS)}')
+    return HTML(f'<div data-view="{name}" style="{_CARD}">{body}</div>\n{_style(name, _file("contexts.css"))}')
 
 
 def _legend(blue):
@@ -1503,7 +634,7 @@ def blind_view(units: list[Unit]) -> HTML:
     fallback = f"<p>{_QUESTION}</p>" + _legend("the unit's largest activation, which counts as 1")
     fallback += f"<div>{''.join(parts)}</div><p>Trust the notebook to answer here.</p>"
     view = {"kinds": [kind for kind, _ in units]}
-    return _card("blind", "", view, fallback, _CONTEXTS + _BLIND, _DRAW_BLIND)
+    return _card("blind", view, fallback, _file("contexts.css") + _file("blind.css"))
 
 
 def _check_contexts(groups, owner=""):
@@ -1607,4 +738,5 @@ def views_loader():
     480 kB. It shows nothing, and once a page is enough. Browsers unpack it since Chrome 85 and Safari 16.4."""
     bundle = resources.files("circuitsvis").joinpath("dist/cdn/iife.js").read_bytes()
     packed = base64.b64encode(zlib.compress(bundle, 9)).decode()  # zlib's header, unlike gzip's, holds no time
-    return HTML(f'<script>(async (packed) => {{{_PAGE}{_KEYS}{_LOAD}}})("{packed}")</script>')
+    script = "".join(map(_file, ["page.js", "tools.js", "keys.js", "load.js"]))
+    return HTML(f'<script>(async (packed) => {{{script}}})("{packed}")</script>')
