@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: run test test-deep test-all lab newer playground notebooks student grading course grade site address claims real transfer bench flips repeat seeds lock clean help
+.PHONY: run test test-deep test-all lab newer playground notebooks student handout grading course grade site address claims real transfer bench flips repeat seeds lock clean help
 .DEFAULT_GOAL := help
 
 ##@ To learn
@@ -46,6 +46,9 @@ help:  ## List the commands
 student: .venv/ready  ## Write notebooks/student/: the notebooks with blank exercises
 	$(BIN)/python dev/tools/editions.py $(NOTEBOOKS)
 
+handout: student  ## Write build/course.zip for students, the course without its solutions
+	$(BIN)/python dev/tools/handout.py
+
 grading: .venv/grading  ## Install nbgrader into .venv, for a teacher; students need none of it
 
 course: $(if $(COURSE),.venv/grading)  ## Make a folder that nbgrader takes as a course (COURSE=folder)
@@ -65,7 +68,7 @@ address: .venv/ready  ## Say where the course lives: badges and links appear (UR
 
 ##@ To maintain
 
-test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of every notebook, in three minutes
+test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of every notebook, in ten minutes
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 

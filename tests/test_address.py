@@ -26,7 +26,7 @@ TEXT_FILES = {".ipynb", ".md", ".py", ".cff", ".toml", ".yml", ".rst", ".svg"}
 OTHERS = {"TransformerLensOrg/CircuitsVis"}  # cited
 TOOLS = {
     Path(name)
-    for name in ("dev/tools/address.py", "dev/tools/frames.py", "Makefile", "CONTRIBUTING.md", "docs/teaching.md")
+    for name in ("dev/tools/address.py", "dev/tools/frames.py", "Makefile", "CONTRIBUTING.md", "docs/classroom.md")
 }
 
 

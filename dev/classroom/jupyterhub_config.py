@@ -1,6 +1,6 @@
 """JupyterHub for a class on one Linux machine: accounts of its group students log in with their passwords.
 
-docs/teaching.md says how to start it. Passwords cross the network, so it serves HTTPS only.
+docs/classroom.md says how to start it. Passwords cross the network, so it serves HTTPS only.
 """
 
 import sys

@@ -45,7 +45,7 @@ def frame(tokens, steps, patterns, scores, at):
     right.plot(steps[: at + 1], scores[: at + 1], linewidth=2.5)
     right.plot(steps[at], scores[at], "o", markersize=7, color="C0")
     right.set(xlim=(0, steps[-1] * 1.03), ylim=(-0.02, 1.02), xlabel="training step")
-    right.set_title("attention to what followed last time")
+    right.set_title("attention to what followed before")
     file = BytesIO()
     fig.savefig(file, format="png", transparent=True)
     plt.close(fig)

@@ -33,7 +33,8 @@ HEAD = """\
 Made by `make claims` and `make real`. The main findings of the course are claims, which cells check: a sentence, the
 number it rests on, and whether it holds (✓) or not (✗). A reason why a claim falls, where one is known, stands below
 the table. In brackets stands the 95 % interval of a number that is a mean over texts, seeds or other draws. A count, or
-a number read from the weights, has none. nan: there was nothing to measure. –: the notebook did not get there.
+a number read from the weights, has none. nan: there was nothing to measure. –: not measured, and the reason stands
+below the table.
 
 **The untrained twin** has storybook's configuration and fresh random weights. What holds on both needs no training: it
 follows from the architecture, the tokenizer, the decoding, or a definition. If a claim fails on the twin, it depends on

@@ -40,8 +40,8 @@ COVERS = Path("docs/covers")  # small pictures of the notebooks
 LISTS = {  # folder: what its page says of the notebooks in it, and where pictures of them are
     Path("notebooks"): (
         "The notebooks",
-        "As the authors ran them, with one solution of every exercise. To work through the course, run `make lab` in "
-        "its folder: it opens the same notebooks with blank exercises.",
+        "These are the notebooks as we ran them, with a solution of every exercise. To work through the course, run "
+        "`make lab` in its folder: it opens the same notebooks with blank exercises.",
         f"../{COVERS.as_posix()}",
     ),
     STUDENT: ("The notebooks, with blank exercises", "Begin with the first one.", None),  # which is given out alone

@@ -40,10 +40,10 @@ WAYS = """\
 ## Ways through it
 
 - **In two hours**, without exercises: how attention is made (1.1 to 1.3), heads and their names (2.1 to 2.4), the story
-  of the wooden leg (3.1 to 3.7), and why damage is not function (6.1 to 6.3).
+  of the wooden leg (3.1 to 3.6), and why damage is not function (6.1 to 6.3).
 - **In two days**: on the first, notebooks 1, 2 and 3, with the exercises that ask you to predict. On the second,
-  notebook 6, and then the question that you like best: how it was learned (7), what single units mean (8), or what can
-  be read and steered (9).
+  notebook 6, which takes from notebook 5 only the circuit that it reads from the weights, and then the question that
+  you like best: how it was learned (7), what single units mean (8), or what can be read and steered (9).
 - **In a term**: a notebook a week with all its exercises, in their order, and one of the projects at the end."""
 
 
