@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs
 
+import nbformat
 import pytest
 import torch
 
@@ -486,3 +487,20 @@ def test_sink_what_the_head_of_layer_0_writes_at_the_first_token_is_needed_and_m
     assert looks(at_first) < 0.4 * looks(own)
     assert looks(elsewhere) > 0.9 * looks(own)
     assert looks(copied, at=10) > 0.25 > 0.05 > looks(own, at=10)
+
+
+def test_every_number_of_the_teachers_answers_is_printed_by_its_notebook():
+    page = (ROOT / "docs/answers.md").read_text(encoding="utf-8")
+    found = 0
+    for part in page.split("\n## ")[1:]:
+        printed = ""
+        for name in re.findall(r"notebooks/(\w+\.ipynb)", part):
+            notebook = nbformat.read(ROOT / "notebooks" / name, 4)
+            outputs = [each for cell in notebook.cells for each in cell.get("outputs", [])]
+            printed += "".join(
+                each.get("text", "") + str(each.get("data", {}).get("text/plain", "")) for each in outputs
+            )
+        numbers = re.findall(r"\b\d\.\d{3}\b", part)
+        assert [number for number in numbers if number not in printed] == []
+        found += len(numbers)
+    assert found >= 12
