@@ -173,7 +173,7 @@ WHICH_INPUT = Exercise(
 )
 
 
-# 5c: the keys behind a word. Answers: queries and keys (token, d_model), W_Q (d_model, d_head), b_Q (d_head,), W_K and
+# 5c: the keys after a word. Answers: queries and keys (token, d_model), W_Q (d_model, d_head), b_Q (d_head,), W_K and
 # b_K alike -> (token,).
 
 
@@ -205,19 +205,19 @@ PREFIX_RANK = Exercise(
         "you compared queries. For one query, compare the scores of the keys, because a head chooses among keys.": (
             lambda *given: _share_above(_scores(*given).T)
         ),
-        "you exchanged queries and keys. W_Q is for the word itself, and W_K for the position behind it.": (
+        "you exchanged queries and keys. W_Q is for the word itself, and W_K for the position right after it.": (
             lambda queries, keys, *head: _share_above(_scores(keys, queries, *head))
         ),
         "you gave W_Q and b_Q to the keys, and W_K and b_K to the queries.": lambda q, k, W_Q, b, W_K, c: _share_above(
             _scores(q, k, W_K, c, W_Q, b)
         ),
         "you made the keys from the words themselves. That asks whether a word looks for its own copies. An induction "
-        "head looks at the position behind a copy, so take the keys from `keys`.": lambda queries, keys, *head: (
+        "head looks at the position right after a copy, so take the keys from `keys`.": lambda queries, keys, *head: (
             _share_above(_scores(queries, queries, *head))
         ),
     },
-    praise="your function compares the keys behind all words for every query. The bias of the keys made no difference, "
-    "because it adds the same to all scores of a query.",
+    praise="your function compares the keys right after each word for every query. The bias of the keys made no "
+    "difference, because it adds the same to all scores of a query.",
 )
 
 
