@@ -562,7 +562,7 @@ RIGHT = [
     ("2g", predicted("as many", "none"), {}, "below one half is 4 in the model and 2 in the control, and the number"),
     ("2g", predicted("as many", "none"), {}, "Focus alone needs only large scores"),
     ("2g", predicted(" Fewer", "none"), control("focused", "diffuse"), "is 3 in the model and 0 in the control"),
-    ("2g", predicted("none", "none"), control("diffuse"), "control. A name needs queries and keys that fit. So"),
+    ("2g", predicted("none", "none"), control("diffuse"), "control. These names need queries and keys that fit. So"),
     ("2g", predicted("none", "none"), BOTH_DIFFUSE, "no names that this control could test"),
     ("2g", predicted("as many", "as many"), BOTH_DIFFUSE, "no names that this control could test"),
     ("2g", predicted("fewer", "fewer"), control("induction"), "have a name (induction) although"),

@@ -554,11 +554,11 @@ SHARPENED_CONTROL = Exercise(
         _FOCUSED + ". The mean entropy is the same in both, but in the control it is spread over the heads in another "
         "way, so that not as many fall below one half.": _wrong("focused", lambda *_: True),
         _NAMED + ", so there was no name to lose.": _wrong("named", lambda _, model, control: model == control == 0),
-        _NAMED + ". A name needs queries and keys that fit, because most of the attention has to go to one kind of "
+        _NAMED + ". These names need queries and keys that fit, because most of the attention has to go to one kind of "
         "key. The permuted queries do not fit the keys, however large the scores are.": _wrong(
             "named", lambda said, model, control: control == 0
         ),
-        _NAMED + ". Most names are lost, because a name needs queries and keys that fit. But some remain "
+        _NAMED + ". Most names are lost, because these names need queries and keys that fit. But some remain "
         "({kept}), so large scores alone may give a head such a name.": _wrong(
             "named", lambda said, model, control: 2 * control < model
         ),
@@ -571,10 +571,11 @@ SHARPENED_CONTROL = Exercise(
         _BOTH
         + ". Some heads of the control have a name ({kept}) although their queries do not fit their keys. So large "
         "scores alone may explain such names in this model.": lambda facts: facts.control["named"],
-        _BOTH + ". Focus alone needs only large scores, but a name needs queries and keys that fit. So large scores do "
+        _BOTH
+        + ". Focus alone needs only large scores, but these names need queries and keys that fit. So large scores do "
         "not explain the names of this model. This is one control, and it leaves other explanations "
         "open.": lambda facts: facts.control["focused"],
-        _BOTH + ". A name needs queries and keys that fit. So large scores do not explain the names of this model. "
+        _BOTH + ". These names need queries and keys that fit. So large scores do not explain the names of this model. "
         "This is one control, and it leaves other explanations open.": lambda facts: True,
     },
 )
