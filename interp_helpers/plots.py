@@ -175,21 +175,6 @@ def bands(values, ax, *, xlabel, ylabel, first=0):
     ax.legend(frameon=False)
 
 
-def waterfall(values, names, ax, *, ylabel):
-    """Contributions that add up, `(part,)`: each bar starts where the one before it ended. Up is blue and down is
-    orange; the last bar is the total, in grey."""
-    values = _array(values).astype(float)
-    ends = values.cumsum()
-    colours = np.where(values < 0, KIND_COLOURS[0], KIND_COLOURS[2])
-    ax.bar(range(len(values)), values, bottom=ends - values, color=colours)
-    ax.bar(len(values), ends[-1], color=INK)
-    ax.use_sticky_edges = False  # room above the highest bar
-    ax.autoscale_view()
-    ax.axhline(0, color=INK, linewidth=0.8)
-    ax.set_xticks(range(len(values) + 1), [*names, "total"], rotation=90, fontsize=8)
-    ax.set(ylabel=ylabel)
-
-
 def class_map(kinds, order, ax):
     """Layers by heads, coloured by class. kinds: strings `(layer, head)`; order: all classes, as in the legend."""
     from matplotlib.colors import ListedColormap

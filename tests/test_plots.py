@@ -150,21 +150,6 @@ def test_intervals_of_a_layer_show_value_low_and_high(layers, count, seed, kind)
 
 
 @cases(count=few, seed=seeded(), kind=KINDS)
-def test_a_waterfall_ends_at_the_sum(count, seed, kind):
-    values, ax, end = numbers(seed, count), axes(), 0
-    plots.waterfall(kind(values), names(count), ax, ylabel="logit")
-    *parts, total = ax.patches
-    assert [bar.get_height() for bar in parts] == pytest.approx(values.tolist())
-    for bar in parts:
-        assert bar.get_y() == pytest.approx(end)
-        end += bar.get_height()
-    assert (total.get_y(), total.get_height()) == (0, pytest.approx(values.sum()))
-    assert written(ax.get_xticklabels()) == [*names(count), "total"]
-    blue, orange = (mpl.colors.to_rgba(colour) for colour in ["#0072B2", "#C65300"])
-    assert [bar.get_facecolor() for bar in parts] == [blue if value > 0 else orange for value in values]
-
-
-@cases(count=few, seed=seeded(), kind=KINDS)
 def test_dumbbells_show_both_conditions_and_the_interval_of_the_second(count, seed, kind):
     before, after, below, above = numbers(seed, 4, count)
     low, high = after - abs(below), after + abs(above)
@@ -225,7 +210,6 @@ def test_nothing_is_marked_by_a_line(ax):
     for draw in [
         lambda: plots.by_layer({"a": [1.0, 2]}, ax, ylabel=""),
         lambda: plots.by_layer({"a": [[2.0, 1, 3]]}, ax, ylabel=""),
-        lambda: plots.waterfall([2.0, 1], "ab", ax, ylabel=""),
     ]:
         ax.clear()
         draw()
@@ -303,7 +287,6 @@ DRAWN = {
     "dumbbells": lambda ax: plots.dumbbells([0], [1], [0.5], [2], ["L0H0"], ax, xlabel="nats", labels=["off", "on"]),
     "areas": lambda ax: plots.areas([1, 2], {name: [3, 3] for name in "abcd"}, ax, xlabel="position", ylabel="norm"),
     "bands": lambda ax: plots.bands({"a": [[1, 2], [0, 1], [2, 3]]}, ax, xlabel="depth", ylabel="gain"),
-    "waterfall": lambda ax: plots.waterfall([2.0, -1], "ab", ax, ylabel="logit"),
     "class_map": lambda ax: plots.class_map(np.array([["a", "b"]]), ["a", "b"], ax),
     "strips": lambda ax: plots.strips({"a": [0, 1]}, ax, xlabel="score"),
     "head_scatter": lambda ax: plots.head_scatter(
