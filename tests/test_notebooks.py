@@ -56,6 +56,12 @@ def test_its_outputs_hold_no_error_warning_or_path(notebook):
                 assert not re.search(r"Warning|(?<![\w<])/(home|root|tmp|Users)/", text), text
 
 
+def test_its_last_cell_leads_to_all_notebooks(notebook):
+    """It does where it was executed beside them, and loses these links where a copy was executed elsewhere."""
+    (output,) = code(notebook)[-1].outputs
+    assert re.findall(r'href="(\w+\.ipynb)"', output["data"]["text/html"]) == [path.name for path in NOTEBOOKS]
+
+
 def test_it_prints_three_decimals_at_most(notebook):
     found = re.findall(r"\d\.\d+", printed(code(notebook)))
     assert [number for number in found if len(number.partition(".")[2]) > DECIMALS] == []
