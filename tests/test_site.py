@@ -428,7 +428,7 @@ def searched(tab, site, query):
         ("induction head", "induction head", "head"),  # several words, and the glossary first
         ("boots", "An interval that knows what a text is", "bootstrap"),  # while one types
         ("resid_post", "One vector for each token", "resid_post"),
-        ("hook_resid", "Damage or function", "hook_resid_post"),  # a part of a name
+        ("hook_resid", "Nats saturate", "hook_resid_post"),  # a part of a name
         ("load_model", "load_model", "load_model"),
         ("residul straem", "residual stream", "stream"),
     ],
