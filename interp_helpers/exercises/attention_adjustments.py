@@ -316,8 +316,8 @@ SAME_TWICE = Exercise(
         "although it is not.": _about("renamed"),
     },
     praise="with every row twice, the ordinary interval is {ordinary:.3f} times as wide, the clustered one "
-    "{clustered:.3f} times, and the clustered one with renamed copies {renamed:.3f} times. No interval can tell that "
-    "you learned nothing new, so you have to say which rows belong together.",
+    "{clustered:.3f} times, and the clustered one with renamed copies {renamed:.3f} times. No interval can find out "
+    "which rows belong together: you have to say it.",
 )
 
 

@@ -727,7 +727,7 @@ OWN_KIND = Exercise(
         for name in NUMBERS
     },
     praise="head {head} gives your target {score:.3f} of its attention. A head that looks at all keys alike would give "
-    "{chance:.3f}, and on shuffled tokens this head gives {shuffled:.3f}: {verdict}",
+    "{chance:.3f}, and on the shuffled texts this head gives {shuffled:.3f}: {verdict}",
 )
 
 EXERCISES = [

@@ -592,8 +592,8 @@ STEER = Exercise(
     praise=_ROSE
     + f"which is {{times:.2f}} times as much. The best of {DIRECTIONS} random directions of the same length has "
     "{random:.2f}, and the loss rises by {cost:.3f} nats. None of the words stands in your texts, so the direction "
-    "is more than these words. But words that belong together, as she and her do, may be alike in the embedding. "
-    "Which words rise most, and did you expect them?",
+    "is not made of these very words. Words that belong together, as she and her do, may still be alike in the "
+    "embedding. Which words rise most, and did you expect them?",
 )
 
 

@@ -205,7 +205,7 @@ TRAINING_LOOP = TrainingExercise(
 
 
 class DateExercise(Exercise):
-    """An exercise whose answer dates curves; then it is told what the dates are in a log."""
+    """An exercise whose answer dates curves; then it is told what the dates are on curves of the notebook."""
 
     def __call__(self, between, steps=(), curves=None, unit="million tokens"):
         require(callable(between), f"{shown(between)} cannot be checked: the exercise asks for a function.")
@@ -227,7 +227,7 @@ class DateExercise(Exercise):
             if stays != first:
                 moved.append(f"{name} at {_number(stays)} instead of {_number(first)} {unit}")
         told = f"it dates {', '.join(moved)}" if moved else "it agrees with the first stop on every curve"
-        return f"{praise} For a tenth of the way in the log, {told}."
+        return f"{praise} For a tenth of the way, {told}."
 
 
 def _number(value):
@@ -357,7 +357,7 @@ _EXPLAINED = {
     "piece": ". So it knows which tokens are in the piece, but not their order.",
     "guessing": ". So it does not expect any token much more than the others.",
     "worse": ". So it expects a wrong token: it still copies the one that stood {trained} places before the next "
-    "token. It is as sure of it as ever, and to be sure of a wrong token costs more than guessing.{also}",
+    "token. It is nearly as sure of it as before, and to be sure of a wrong token costs more than guessing.{also}",
 }
 
 
