@@ -33,7 +33,7 @@ run: .venv/ready  ## Execute every notebook and render it; then open build/index
 playground: .venv/ready  ## Build the playground, storybook live in the browser, and say where to open it (needs Node 20)
 	$(BIN)/python dev/tools/playground.py
 
-real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in an hour or two
+real: .venv/ready  ## Install SmolLM2, a real model, run every notebook on it, and renew docs/claims.md, in two to three hours
 	$(BIN)/python dev/tools/real.py $(NOTEBOOKS)
 
 help:  ## List the commands

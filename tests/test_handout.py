@@ -1,6 +1,7 @@
 """The handout works alone, and gives nothing away."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import handout
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PROJECT_README = 'readme = "README.md"'
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +20,7 @@ def course(tmp_path_factory):
     folder, here = tmp_path_factory.mktemp("handout"), Path.cwd()
     os.chdir(ROOT)
     try:
-        with ZipFile(folder / "course.zip", "w") as archive:
-            for path in handout.contents():
-                archive.write(path, Path("course") / path)
+        handout.write(folder / "course.zip")
     finally:
         os.chdir(here)
     ZipFile(folder / "course.zip").extractall(folder)
@@ -46,4 +46,7 @@ def test_it_holds_all_that_installing_reads(course):
     for name in ("requirements.lock", "pyproject.toml", "dev/classroom/overrides.json", "dev/tools/check_python.py"):
         assert (course / name).is_file()
         assert name in (course / "Makefile").read_text(encoding="utf-8")
-    assert (course / "README.md").is_file()
+    assert PROJECT_README in (course / "pyproject.toml").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", (course / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert all((course / link).is_file() for link in links)

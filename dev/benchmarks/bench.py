@@ -21,9 +21,9 @@ PAGE = ROOT / "docs/benchmarks.md"
 HEAD = """\
 # Benchmarks
 
-Made by `make bench`. One thread unless it says otherwise; the fastest of some rounds, so that what else the machine did
-counts little. Each section says when and where it was measured: numbers of different machines do not compare, ratios
-nearly do.
+Made by `make bench`, but for "In short" and "Tests". One thread unless it says otherwise. Short things are the fastest
+of some rounds, so that what else the machine did counts little; notebooks run once. Each section says when and where it
+was measured: numbers of different machines do not compare, and ratios vary by a fifth.
 """
 
 

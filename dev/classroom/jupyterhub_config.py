@@ -14,5 +14,5 @@ c.LocalAuthenticator.allowed_groups = {"students"}
 c.Spawner.cmd = [str(Path(sys.executable).parent / "jupyterhub-singleuser")]  # of the course's environment
 c.Spawner.notebook_dir, c.Spawner.default_url = "~", "/lab/tree/student/01_baseline.ipynb"
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # seconds, when all log in at once
-c.JupyterHub.active_server_limit = 30  # 1 to 1.5 GB each
+c.JupyterHub.active_server_limit = 31  # a class and its teacher, with 0.7 to 1.6 GB each
 c.Spawner.environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -8,24 +8,27 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 HANDOUT = Path("build/course.zip")
 FILES = """
-LICENSE Makefile README.md environment.yml pyproject.toml requirements.lock interp_helpers notebooks/student
+LICENSE Makefile environment.yml pyproject.toml requirements.lock interp_helpers notebooks/student
 dev/tools/check_python.py dev/tools/copies.py dev/tools/frames.py dev/classroom/overrides.json docs/start.md
-docs/glossary.md docs/playground.md docs/playground/pictures docs/covers docs/stripe.png docs/stripe_still.png
+docs/glossary.md docs/playground.md docs/playground/pictures docs/covers
 """
+README = Path("dev/classroom/handout.md")
 MADE = {"__pycache__", ".ipynb_checkpoints"}  # by Python and Jupyter, in passing
 
 
-def contents():
-    """The files that students get, in order."""
+def write(file):
+    """Write the archive: the files that students get, in order, and a README of their own."""
     found = [path for name in FILES.split() for path in sorted([Path(name), *Path(name).rglob("*")])]
-    return [path for path in found if path.is_file() and not MADE & set(path.parts)]
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        archive.write(README, "course/README.md")
+        for path in found:
+            if path.is_file() and not MADE & set(path.parts):
+                archive.write(path, Path("course") / path)
 
 
 def main():
     HANDOUT.parent.mkdir(exist_ok=True)
-    with ZipFile(HANDOUT, "w", ZIP_DEFLATED) as archive:
-        for path in contents():
-            archive.write(path, Path("course") / path)
+    write(HANDOUT)
     size = HANDOUT.stat().st_size / 1e6
     print(f"{HANDOUT.resolve()}: {size:.0f} MB. Students unpack it, and run `make lab` in the folder course/.")
 
