@@ -68,7 +68,7 @@ address: .venv/ready  ## Say where the course lives: badges and links appear (UR
 
 ##@ To maintain
 
-test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of every notebook, in ten minutes
+test: .venv/ready  ## ruff, unit tests, doctests, and every stored output of every notebook, in a quarter of an hour
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 

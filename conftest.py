@@ -1,6 +1,7 @@
 """The environment of all tests, and nbval made to compare floats and to refuse cells that were never executed."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +21,21 @@ def pytest_configure(config):
         from stored_outputs import with_tolerance
 
         IPyNbCell.compare_outputs = with_tolerance(IPyNbCell.compare_outputs)
+
+
+RUNS_A_NOTEBOOK = re.compile(r"::test_(on_the_untrained_twin|every_cell_of_it_run_again|a_notebook_runs_to_its_end)")
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
+def pytest_xdist_make_scheduler(config, log):
+    """A core gets a file at a time, because tests of a file share fixtures; and of tests that run a notebook, one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if RUNS_A_NOTEBOOK.search(nodeid) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def rank(item):

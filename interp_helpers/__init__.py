@@ -22,7 +22,8 @@
 | `claims`, `exercises` | claims that are checked when a cell runs; checkers of the exercises |
 | `corpus` | the survey for corpora and models beyond one laptop; also `interp-helpers survey` in a shell |
 | `identities` | whether a model is built as the package reads it, checked on the model itself |
-| `hooks`, `hub`, `installed`, `files`, `errors` | what the others share |
+| `visits` | what attention layers and single heads read and write, as a model runs |
+| `hooks`, `hub`, `installed`, `files`, `progress`, `errors` | what the others share |
 
 Importing the package loads nothing else: a name brings its module, and torch with it, when it is first used. The names
 are in `__init__.pyi`, where editors find them too.

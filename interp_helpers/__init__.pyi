@@ -20,10 +20,13 @@ from . import (
     models,
     plots,
     probes,
+    progress,
     residual,
+    sentences,
     text,
     toy,
     views,
+    visits,
     weights,
 )
 from .checkpoints import checkpoint_log
@@ -40,7 +43,6 @@ from .text import (
     encode_pair,
     equal_length,
     inside_quotation,
-    pair_for,
     passages,
     prompt_for,
     question,

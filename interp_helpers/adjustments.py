@@ -14,10 +14,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .attention import as_array, in_full
 from .errors import ArgumentError, ModelError, check_finite, checked
-from .hooks import is_bridge, read, visit_attention, visit_attention_outputs
+from .hooks import is_bridge
 from .identities import require
 from .models import prepare
 from .progress import progress
+from .visits import read, visit_attention, visit_attention_outputs
 
 Values = Float[Tensor, "layer sentence position"]  # such as norms; NaN where there is no token
 Mask = Bool[Tensor, "sentence position"]  # True for tokens, False for padding on their right

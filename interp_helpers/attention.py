@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .errors import ArgumentError, check_finite, checked
-from .hooks import read, visit_attention
 from .identities import holds
 from .models import prepare
 from .progress import progress
+from .visits import read, visit_attention
 
 # A head is of a kind when more than half of its attention goes to the keys of that kind, on average. The same share
 # separates focused from diffuse heads: half of the entropy of uniform attention.
@@ -70,7 +70,10 @@ TARGETS = {
     "duplicate_token": duplicate_token_target,
     "induction": induction_target,
 }
-MORE_SCORES = ["value_weighted_first_token", "entropy_share"]  # what a survey measures besides attention to targets
+# What a survey measures besides attention to targets. The first multiplies every weight by the length of the value at
+# its key, because a head takes little from a short one (after Kobayashi et al. 2020, arXiv:2004.10102, who also put the
+# values through the output matrix).
+MORE_SCORES = ["value_weighted_first_token", "entropy_share"]
 SCORES = [*TARGETS, *MORE_SCORES]  # what it measures by default, in this order
 
 
@@ -136,24 +139,6 @@ def _entropy_shares(pattern):
     """The shares of all queries but the first, `(..., query - 1)`."""
     keys = torch.arange(2, pattern.shape[-1] + 1, device=pattern.device, dtype=pattern.dtype)
     return _entropy(pattern[..., 1:, :]) / keys.log2()
-
-
-@checked
-def value_weighted(
-    pattern: Float[Tensor, "*batch query key"], value_norms: Float[Tensor, "*#batch key"]
-) -> Float[Tensor, "*batch query key"]:
-    """The pattern with every weight multiplied by the norm of the value at its key, rows again summing to 1.
-
-    A head takes little from a position with a short value vector, however much it looks there. After Kobayashi et al.
-    2020 (arXiv:2004.10102), who also put the values through the output matrix; this function does not. The result is a
-    share: it does not say how much a head moves in all.
-
-    >>> value_weighted(torch.tensor([[1.0, 0], [0.5, 0.5]]), torch.tensor([1.0, 3.0]))
-    tensor([[1.0000, 0.0000],
-            [0.2500, 0.7500]])
-    """
-    moved = in_full(pattern) * in_full(value_norms)[..., None, :]
-    return moved / moved.sum(-1, keepdim=True)
 
 
 @checked
@@ -225,8 +210,8 @@ def survey(model, batches, *, targets=TARGETS, per_text=False):
     for NaN in a pattern, and for a target of another type or shape.
     """
     sums, counts = survey_sums(model, progress(batches, "batch"), targets=targets, per_text=per_text)
-    means, names = (sums / counts[:, None, None]).unbind(-1), [*targets, *MORE_SCORES]
-    return {name: score if per_text else score[0] for name, score, count in zip(names, means, counts.T) if count.any()}
+    scores = mean_scores(sums, counts, [*targets, *MORE_SCORES])
+    return scores if per_text else {name: score[0] for name, score in scores.items()}
 
 
 def survey_sums(model, batches, *, targets=TARGETS, per_text=False):
@@ -243,6 +228,12 @@ def survey_sums(model, batches, *, targets=TARGETS, per_text=False):
         else:
             rows = [[sum(part.sum(0, keepdim=True) for part in parts) for parts in zip(*rows, row)]]
     return torch.cat([sums for sums, _ in rows]), torch.cat([counts for _, counts in rows])
+
+
+def mean_scores(sums, counts, names=SCORES):
+    """What `survey_sums` has added up, as means: {name: `(text, layer, head)`}, without what no query counted for."""
+    means = (sums / counts[:, None, None]).unbind(-1)
+    return {name: score for name, score, count in zip(names, means, counts.T) if count.any()}
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 
-from .attention import SCORES, scores_table, survey_sums
+from .attention import SCORES, mean_scores, scores_table, survey_sums
 from .errors import ArgumentError, TextError, explained
 from .files import write_whole
 from .hub import FILES, find_folder
@@ -268,10 +268,8 @@ def _add_up(folder, number):
         sums, counts = sums + shard.get("sums", 0), counts + shard.get("counts", 0)
     if not totals["texts"]:
         raise TextError(f"No text can be used; the first is {skipped[0][0]}: {skipped[0][1]}")
-    means = (sums / counts[:, None, None])[0].unbind(-1)
-    scores = scores_table({name: score for name, score, count in zip(SCORES, means, counts[0]) if count})
+    scores = scores_table({name: score[0] for name, score in mean_scores(sums, counts).items()})
     layers, heads = sums.shape[1:3]
     places = [divmod(index, heads) for index in range(layers * heads)]
-    return pd.DataFrame(places, index=scores.index, columns=["layer", "head"]).join(scores), totals | {
-        "skipped": skipped
-    }
+    table = pd.DataFrame(places, index=scores.index, columns=["layer", "head"]).join(scores)
+    return table, totals | {"skipped": skipped}

@@ -77,4 +77,4 @@ def check_finite(**tensors):
     """Raise ArgumentError when a tensor holds NaN or infinity. tensors: by the name that the error gives them."""
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise ArgumentError(f"{name} holds NaN or infinity. Look at the layer that it comes from.")
+            raise ArgumentError(f"{name} holds NaN or infinity. Look at what made it.")

@@ -22,10 +22,11 @@ from torch.nn.functional import cross_entropy
 
 from .attention import in_full, survey
 from .errors import ArgumentError, ModelError, check_finite, checked
-from .hooks import is_bridge, read
+from .hooks import is_bridge
 from .identities import require
 from .models import prepare
 from .progress import progress
+from .visits import read
 
 
 def token_losses(model, texts):
@@ -92,23 +93,29 @@ def log_odds(logits: Float[Tensor, "*shape vocabulary"], tokens: Int[Tensor, "*s
 
 
 @checked
-def logit_difference(model, texts, right: int | Int[Tensor, " text"], wrong: int | Int[Tensor, " text"]):
+def logit_difference(
+    model, texts, right: int | Int[Tensor, " text"], wrong: int | Int[Tensor, " text"]
+) -> Float[Tensor, " text"]:
     """Logit of `right` minus logit of `wrong` after the last token of every text, not after padding: `(text,)`.
 
-    texts: a Batch, or tokens. right, wrong: a token id, or one for every text. Raises ArgumentError for foreign ids.
+    texts: a Batch, or tokens. right, wrong: an id, or one for every text. Raises ArgumentError for foreign ids and
+    for another number of them.
     """
     batch = prepare(model, texts)
     last = _logits(model, batch)[range(len(batch)), batch.lengths - 1].cpu().float()
-    right, wrong = (torch.as_tensor(ids).cpu().expand(len(batch)) for ids in (right, wrong))
-    if not ((torch.stack([right, wrong]) >= 0) & (torch.stack([right, wrong]) < last.shape[1])).all():
-        raise ArgumentError(f"right and wrong must be ids of the model, from 0 to {last.shape[1] - 1}.")
+    right, wrong = (torch.as_tensor(ids).cpu() for ids in (right, wrong))
+    for ids in (right, wrong):
+        if ids.numel() not in (1, len(batch)) or not ((ids >= 0) & (ids < last.shape[1])).all():
+            wanted = f"ids of the model, from 0 to {last.shape[1] - 1}"
+            raise ArgumentError(f"right and wrong must be {wanted}: one, or one for each of the {len(batch)} texts.")
+    right, wrong = right.expand(len(batch)), wrong.expand(len(batch))
     return (last.gather(1, right[:, None]) - last.gather(1, wrong[:, None]))[:, 0]
 
 
 def head_z(bridge, texts):
     """z of every head, values weighted by attention, before W_O: `(layer, head, batch, position, d_head)`."""
-    _needs(bridge, "values", "heads")
-    names = [f"blocks.{layer}.attn.hook_z" for layer in range(_shape(bridge)[0])]
+    layers, _ = _needs(bridge, "values", "heads")
+    names = [f"blocks.{layer}.attn.hook_z" for layer in range(layers)]
     return _record(bridge, texts, names).permute(0, 3, 1, 2, 4)
 
 
@@ -126,8 +133,8 @@ def mean_z(bridge, batches):
 
 def residual_streams(bridge, texts):
     """The residual stream before every layer, and after the last: `(layer + 1, batch, position, d_model)`."""
-    _needs(bridge, "depths")
-    return _record(bridge, texts, [_stream(bridge, layer) for layer in range(_shape(bridge)[0] + 1)])
+    layers, _ = _needs(bridge, "depths")
+    return _record(bridge, texts, [_stream(bridge, layer) for layer in range(layers + 1)])
 
 
 Vectors = Float[Tensor, " d_model"] | Float[Tensor, "batch position d_model"]

@@ -46,8 +46,9 @@ def load_model(name="storybook", *, revision=None, device=None, device_map=None,
     advice = "A file may be cut short or damaged: get it again. Or transformers has no causal language model for it."
     unasked = device is None and device_map is None
     gc.collect()  # models refer to themselves, so that those given up still hold their memory
-    with explained(ModelError, f"There is no device {device!r}", "Try 'cpu', 'cuda' or 'mps'."):
-        device = torch.zeros(1, device=device or _best_device()).device
+    device = device or _best_device()
+    with explained(ModelError, f"The device {str(device)!r} cannot be used", "Try 'cpu', 'cuda' or 'mps'."):
+        device = torch.zeros(1, device=device).device
     with explained(ModelError, f"{name!r} cannot be loaded", advice), _memory_in_words(name):
         folder = find_folder(name, revision=None if revision is None else str(revision))
         config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -167,7 +168,7 @@ def _to_trusted(device, model, name):
         model.to("cpu")
         where, ask = f"On {device.type!r}, {name!r} gives other logits than on the processor", f"device={device.type!r}"
         said = f"{where} (off by {off:.2g} of their size), so it stays on the processor: newer versions of torch may"
-        warnings.warn(f"{said} do better there, and {ask} takes it all the same.", stacklevel=3)
+        warnings.warn(f"{said} do better there, and {ask} takes it all the same.", stacklevel=4)
 
 
 @torch.no_grad()

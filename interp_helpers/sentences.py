@@ -148,7 +148,8 @@ def _text_column(table, wanted, notes):
         for _, column in table.items()
     ]
     if wanted != list(TEXT_COLUMNS) or (not any(lengths) and len(lengths) != 1):
-        raise KeyError(wanted[0])
+        there = ", ".join(name for name in table.columns if isinstance(name, str))  # numbers are not in the file
+        raise ValueError(f"no column is called {wanted[0]!r}" + (f", and these are all: {there:.80}" if there else ""))
     place = lengths.index(max(lengths))
     if len(lengths) > 1 or isinstance(table.columns[0], str):
         name = table.columns[place]

@@ -74,30 +74,14 @@ class Batch:
         return self.mask.sum(1)
 
 
-def _suited(name, kind):
-    """What suits the model in use: stories for the bundled one, facts and questions for those that know some."""
-    texts = json.loads((DATA / "prompts.json").read_text(encoding="utf-8"))
-    return texts.get(name, {}).get(kind) or texts["any"][kind]
-
-
 def prompt_for(name):
-    """A prompt that suits the model called `name`.
+    """A prompt that suits the model called `name`: a story for the bundled one, a fact for those that know some.
 
     >>> prompt_for("gpt2")
     'The capital of France is'
     """
-    return _suited(name, "prompt")
-
-
-def pair_for(name, tokenizer):
-    """Texts that differ in one word and ask for different words: (clean, corrupted, clean answer, corrupted answer).
-
-    Both have one length in tokens. They are about letters where the first choice for the model called `name` has two
-    lengths: a letter is one token in nearly every vocabulary.
-    """
-    pair = _suited(name, "pair")
-    clean, corrupted = (encode(tokenizer, text) for text in pair[:2])
-    return tuple(pair if clean.shape == corrupted.shape else _suited(name, "letters"))
+    prompts = json.loads((DATA / "prompts.json").read_text(encoding="utf-8"))
+    return prompts.get(name, prompts["any"])
 
 
 def encode(tokenizer, text, *, context=None, room=0):

@@ -6,7 +6,7 @@ and 2000 steps have to do, so that sixty models take seconds.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .errors import checked
@@ -86,7 +86,7 @@ def kept(W: Float[Tensor, "model feature dimension"]) -> Float[Tensor, " model"]
 
 
 @checked
-def is_pentagon(W: Float[Tensor, "model feature 2"]) -> Tensor:
+def is_pentagon(W: Float[Tensor, "model feature 2"]) -> Bool[Tensor, " model"]:
     """Whether each model keeps all five features, at angles that differ from 72 degrees by less than 8."""
     angles = torch.atan2(W[..., 1], W[..., 0]).sort(-1).values.rad2deg()
     gaps = torch.cat([angles[:, 1:], angles[:, :1] + 360], 1) - angles

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .attention import in_full
 from .errors import ModelError, check_finite, checked
-from .hooks import layout
+from .hooks import layout, repeated
 from .models import context_length
 
 
@@ -119,7 +119,7 @@ def copying_ranks(values: Values, W_O: Outputs, W_U: Unembedded) -> Float[Tensor
     a LayerNorm, take its mean over d_model off. Raises ArgumentError for NaN or infinity.
     """
     values, W_O, W_U = map(in_full, (values, W_O, W_U))
-    written = _for_every_head(values - values.mean(1, keepdim=True), W_O.shape[1])
+    written = repeated((values - values.mean(1, keepdim=True)).transpose(1, 2), W_O.shape[1])
     return torch.stack([own_rank(of_layer @ (out @ W_U)) for of_layer, out in zip(written, W_O)])
 
 
@@ -131,7 +131,7 @@ def copying_scores(values: Values, W_O: Outputs, W_U: Unembedded) -> Float[Tenso
     the head, because `A @ B` and `B @ A` share them. Raises ArgumentError for NaN or infinity.
     """
     values, W_O, W_U = map(in_full, (values, W_O, W_U))
-    read = _for_every_head(values - values.mean(1, keepdim=True), W_O.shape[1])
+    read = repeated((values - values.mean(1, keepdim=True)).transpose(1, 2), W_O.shape[1])
     circuits = W_O @ W_U @ read
     check_finite(circuits=circuits)  # MKL's eigenvalues of NaN may end the process
     return copying_score(torch.linalg.eigvals(circuits))
@@ -148,13 +148,9 @@ def matching_ranks(
     position behind it. Keys that are the same for all words give 0 too, apart from rounding, because no key scores
     higher than another. Raises ArgumentError for NaN or infinity.
     """
-    looked_for, offered = (_for_every_head(in_full(each), queries.shape[2]) for each in (queries, keys))
+    heads = queries.shape[2]
+    looked_for, offered = (repeated(in_full(each).transpose(1, 2), heads) for each in (queries, keys))
     return torch.stack([own_rank(q @ k.mT) for q, k in zip(looked_for, offered)])
-
-
-def _for_every_head(each, heads):
-    """(layer, head, word, d_head), keys and values that several heads share repeated."""
-    return each.transpose(1, 2).repeat_interleave(heads // each.shape[2], 1)
 
 
 @checked
@@ -169,7 +165,7 @@ def normal_gap(samples: Float[Tensor, "*batch number"]) -> Float[Tensor, "*batch
     >>> normal_gap(torch.tensor([[-1.0, 0, 1], [0, 0, 3]]))
     tensor([0.1747, 0.3848])
     """
-    samples = samples.to(torch.promote_types(samples.dtype, torch.float32))  # half precision cannot count so far
+    samples = in_full(samples)  # half precision cannot count so far
     scaled = (samples - samples.mean(-1, keepdim=True)) / samples.std(-1, keepdim=True)
     normal, count = torch.special.ndtr(scaled.sort(-1).values), samples.shape[-1]
     steps = torch.arange(count + 1, dtype=normal.dtype, device=normal.device) / count  # the share jumps at each number

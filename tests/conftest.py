@@ -64,6 +64,14 @@ def storybook():
 
 
 @pytest.fixture(scope="session")
+def storybook_bridge():
+    """(bridge, tokenizer), for reading only."""
+    from interp_helpers import load_bridge
+
+    return load_bridge("storybook", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def playground_folder(tmp_path_factory):
     """The folder of the playground, built once for all processes; None where Node is missing."""
     import playground

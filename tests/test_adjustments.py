@@ -8,7 +8,7 @@ import torch
 import transformers
 from hypothesis import strategies as st
 from properties import cases, seeded
-from tiny import FAMILIES, HEADS, VOCABULARY, added, bridge, fresh, tiny, tokenizer
+from tiny import FAMILIES, HEADS, VOCABULARY, added, bridge, bridge_of, fresh, tiny
 
 from interp_helpers import ArgumentError, ModelError, TextError, adjustments, hooks, load_sentences, token_batches
 from interp_helpers.adjustments import attention_output_norms, attention_outputs
@@ -173,12 +173,8 @@ def test_what_heads_take_from_every_key_and_the_constant_are_what_attention_adds
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_constant_is_what_is_left_when_all_other_weights_on_values_are_zero(family):
     """An intervention: with W_V at zero, attention can only add its biases."""
-    from transformer_lens.model_bridge import TransformerBridge
-
     *_, constant = adjustments.written_by_key(bridge(family), TOKENS, 1)
-    changed = TransformerBridge.boot_transformers(
-        "", hf_model=fresh(family), tokenizer=tokenizer(), device="cpu"
-    ).eval()
+    changed = bridge_of(fresh(family))
     bias = getattr(changed.blocks[1].attn, "b_V", None)
     new = torch.zeros(()) if bias is None else bias.reshape(-1, 4)
     with torch.no_grad(), changed.hooks([("blocks.1.attn.hook_v", lambda v, hook: torch.zeros_like(v) + new)]):
@@ -498,9 +494,3 @@ def test_norms_are_taken_in_float32(dtype):
     norms, _ = attention_output_norms(model, [torch.tensor([TEXTS[0]])])
     outputs = attention_outputs(model, torch.tensor([TEXTS[0]]))
     torch.testing.assert_close(norms, outputs.double().norm(dim=-1), atol=0, rtol=1e-6)
-
-
-def bridge_of(model):
-    from transformer_lens.model_bridge import TransformerBridge
-
-    return TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tokenizer(), device="cpu").eval()

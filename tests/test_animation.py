@@ -5,6 +5,7 @@ from pathlib import Path
 
 import animation
 import nbformat
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +20,7 @@ def test_the_readme_shows_both_pictures_and_the_still_one_is_the_end_of_the_othe
     assert moving.convert("RGBA").tobytes() == still.convert("RGBA").tobytes()
 
 
+@pytest.mark.deep
 def test_it_is_the_training_of_notebook_07():
     """The notebook's view holds the best head's score at every step, rounded; the picture follows one head."""
     tokens, steps, patterns, scores = animation.training()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from properties import cases, random_pattern, seeded
 from tiny import FAMILIES, HEADS, LAYERS, WIDTH, alone, bridge, fresh, tiny
 
-from interp_helpers import ArgumentError, Batch, ModelError, attention, encode, load_bridge, load_model
+from interp_helpers import ArgumentError, Batch, ModelError, attention, encode, load_model
 from interp_helpers.attention import MORE_SCORES, SCORES, TARGETS, survey, survey_sums
 
 PATTERN = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.25, 0.25]])
@@ -58,11 +58,11 @@ def test_every_target_is_that_of_a_slow_loop_and_so_is_its_score(name, generator
 
 
 @pytest.mark.parametrize("name", ["previous_token", "duplicate_token", "induction"])
-def test_scores_equal_those_of_transformer_lens(name, storybook):
+def test_scores_equal_those_of_transformer_lens(name, storybook, storybook_bridge):
     """detect_head's "mul" is the same sum, over all queries instead of those that have a target."""
     from transformer_lens.head_detector import detect_head
 
-    lens, _ = load_bridge("storybook", device="cpu")
+    lens, _ = storybook_bridge
     text = "The old king had three sons, and the three sons of the old king had three ships."
     theirs, tokens = detect_head(lens, text, f"{name}_head"), lens.to_tokens(text)
     with torch.no_grad():
@@ -87,16 +87,6 @@ def test_entropy_is_0_for_one_key_and_1_for_an_even_spread(generator, length, dt
     even = torch.ones(length, length).tril() / torch.arange(1, length + 1)[:, None]
     assert attention.entropy_share(even) == pytest.approx(1)
     assert attention.entropy_share(torch.eye(length)) == 0
-
-
-@cases(generator=seeded(), length=st.integers(1, 5))
-def test_values_weigh_keys(generator, length):
-    pattern, norms = random_pattern(generator, 3, length), torch.rand(3, length, generator=generator) + 0.1
-    weighted = attention.value_weighted(pattern, norms)
-    for head, query in np.ndindex(3, length):
-        row = pattern[head, query] * norms[head]
-        torch.testing.assert_close(weighted[head, query], row / row.sum())
-    torch.testing.assert_close(attention.value_weighted(pattern, torch.full((length,), 2.5)), pattern)
 
 
 @cases(generator=seeded(), length=st.integers(2, 7))
@@ -132,7 +122,6 @@ def test_what_is_no_attention_is_refused():
         previous_token_score(torch.stack([PATTERN, PATTERN * torch.tensor([[1.0], [1], [2]])])[None])
     with pytest.raises(ArgumentError, match="target_score: target must be"):  # of other tokens
         previous_token_score(torch.ones(3, 2))
-    assert attention.value_weighted(broken, torch.ones(3))[1].isnan().all()
     wild = PATTERN.clone()
     wild[1] = 0  # the row of a query without a target may be anything
     assert attention.target_score(wild, attention.induction_target(torch.tensor([4, 6, 4]))) == 0.25
@@ -192,7 +181,8 @@ def slow_survey(family, rows):
     for row in rows:
         out, tokens = alone(family, row), torch.tensor(row)
         pattern = torch.cat(out.attentions).double()
-        moved = attention.value_weighted(pattern, out.values.double().norm(dim=-1))
+        moved = pattern * out.values.double().norm(dim=-1)[..., None, :]
+        moved = moved / moved.sum(-1, keepdim=True)
         targets = [make(tokens) for make in TARGETS.values()]
         shares = attention._entropy(pattern)[..., 1:] / torch.arange(2, len(row) + 1).log2()
         totals = [(pattern * target).sum((-2, -1)) for target in targets] + [moved[..., 1:, 0].sum(-1), shares.sum(-1)]
@@ -398,15 +388,12 @@ def test_scores_of_long_patterns_in_half_precision_are_those_of_the_same_numbers
     """Positions above 256 and sums above 2048 are no numbers of half precision."""
     pattern = torch.rand(600, 600, generator=torch.Generator().manual_seed(0)).tril()
     pattern = (pattern / pattern.sum(-1, keepdim=True)).to(dtype)
-    norms = torch.rand(600, generator=torch.Generator().manual_seed(1)).to(dtype) * 300
     target = attention.previous_token_target(torch.arange(600))
     exact = pattern.double()
     shares = -(exact * exact.clamp_min(1e-300).log2()).sum(-1)[1:] / torch.arange(2, 601).double().log2()
-    moved = exact * norms.double()
     for found, wanted in [
         (attention.target_score(pattern, target), exact.diagonal(-1).mean()),
         (attention.entropy_share(pattern), shares.mean()),
-        (attention.value_weighted(pattern, norms), moved / moved.sum(-1, keepdim=True)),
     ]:
         torch.testing.assert_close(found, wanted.float(), atol=1e-6, rtol=1e-5)
 

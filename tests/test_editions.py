@@ -132,10 +132,6 @@ def test_nothing_leaks_into_the_student_edition(path):
     assert leaks(read(STUDENT / path.name), read(path)) == []
 
 
-def test_there_is_no_other_student_notebook():
-    assert sorted(each.name for each in STUDENT.iterdir()) == [*(path.name for path in NOTEBOOKS), "README.md"]
-
-
 def doctored(notebook, kind):
     """A blank edition with one leak of a kind."""
     made = editions.blank(notebook)

@@ -18,8 +18,6 @@ from interp_helpers import (
     adjustments,
     attention,
     exercises,
-    hooks,
-    load_bridge,
     load_model,
     passages,
     residual,
@@ -27,15 +25,7 @@ from interp_helpers import (
     token_batches,
 )
 from interp_helpers.exercises import (
-    attention_adjustments,
-    baseline,
-    causal_tests,
-    features,
     judging,
-    probes,
-    residual_stream,
-    training_dynamics,
-    weight_exploration,
 )
 from interp_helpers.exercises.head_specialization import (
     DRAWS,
@@ -46,6 +36,7 @@ from interp_helpers.exercises.head_specialization import (
     _own_targets,
     _slow_share,
 )
+from interp_helpers.visits import output_matrices
 
 
 def right(ids):
@@ -217,17 +208,7 @@ def test_what_is_no_model_is_the_callers_mistake_too(capsys):
 
 # Every entry. What an exercise needs beside the answer is made once from storybook and a few passages.
 
-ENTRIES = [
-    *baseline.EXERCISES,
-    *EXERCISES,
-    *residual_stream.EXERCISES,
-    *attention_adjustments.EXERCISES,
-    *weight_exploration.EXERCISES,
-    *causal_tests.EXERCISES,
-    *training_dynamics.EXERCISES,
-    *features.EXERCISES,
-    *probes.EXERCISES,
-]
+ENTRIES = [each for number in range(1, len(exercises.TOPICS) + 1) for each in exercises.checkers(number).values()]
 FUNCTIONS = [exercise for exercise in ENTRIES if exercise.reference]
 
 
@@ -237,7 +218,7 @@ def says(capsys, exercise, answer, **context):
 
 
 @pytest.fixture(scope="module")
-def contexts(storybook):
+def contexts(storybook, storybook_bridge):
     """{exercise: what its cell in the notebook gives to check}."""
     model, tokenizer = storybook
     batches = token_batches(tokenizer, passages()[:8], context=512)
@@ -246,7 +227,7 @@ def contexts(storybook):
         for each in (batches, shuffled(batches))
     )
     kinds = attention.classify(attention.survey(model, batches))
-    bridge, _ = load_bridge("storybook", device="cpu")
+    bridge, _ = storybook_bridge
     with torch.no_grad():
         _, cache = bridge.run_with_cache(batches[0].tokens[:2, :9])
     streams, (names, vectors) = cache.accumulated_resid()[:, :, -1], residual.parts(cache)
@@ -270,7 +251,7 @@ def contexts(storybook):
         "3d": {"vectors": vectors, "stream": streams[-1], "unembedding": unembedding, **pairs},
         "3e": {"vectors": vectors[:, 0], "names": names, "unembedding": unembedding, "token": 5, "other": 7},
         "3g": {"bridge": bridge, "tokenizer": tokenizer, "used": []},
-        "4a": {"model": model, "modules": hooks.layout(model).outputs, "tokens": batches[0].tokens[:2, :20]},
+        "4a": {"model": model, "modules": output_matrices(model), "tokens": batches[0].tokens[:2, :20]},
         "4c": {"rows": rows, "layer": 1},
         # Of what follows, all but 6a are only left blank here.
         "4d": dict.fromkeys(["once", "twice", "renamed", "layer"]),
@@ -369,7 +350,8 @@ def latest_only(ids):
 
 
 def by_masking(pattern, values, mask):
-    shares = attention.value_weighted(pattern, values.norm(dim=-1))[..., 0]
+    moved = pattern * values.norm(dim=-1)[..., None, :]
+    shares = moved[..., 0] / moved.sum(-1)
     counts = mask[:, None, 1:]
     return (shares[..., 1:] * counts).sum(-1) / counts.sum(-1)
 

@@ -56,7 +56,7 @@ def one_at_a_time(model, modules, tokens):
 @pytest.fixture
 def recorded(storybook, batches):
     model, _ = storybook
-    return {"model": model, "modules": ih.hooks.layout(model).outputs, "tokens": batches[0].tokens}
+    return {"model": model, "modules": ih.visits.output_matrices(model), "tokens": batches[0].tokens}
 
 
 def test_4a_takes_right_answers(recorded, says):
@@ -325,9 +325,8 @@ def test_4g_reads_models_whose_attention_does_not_fade(family, folders, says):
 
 
 @pytest.fixture(scope="module")
-def experiment(batches):
-    bridge, _ = ih.load_bridge("storybook", device="cpu")
-    return {"bridge": bridge, "batches": batches, "layer": 1}
+def experiment(storybook_bridge, batches):
+    return {"bridge": storybook_bridge[0], "batches": batches, "layer": 1}
 
 
 def without_first(scores, hook):

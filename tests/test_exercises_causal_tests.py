@@ -25,12 +25,6 @@ def entry(exercise):
     return exercises.checkers(6)[exercise]
 
 
-@pytest.fixture(scope="module")
-def loaded():
-    """(bridge, tokenizer), for reading only."""
-    return ih.load_bridge("storybook", device="cpu")
-
-
 # 6b
 
 COSTS = {"zero": 2.2, "mean": 0.2}
@@ -75,8 +69,8 @@ def test_6b_names_the_mistake(answer, context, message, says):
 
 
 @pytest.fixture(scope="module")
-def texts(loaded):
-    bridge, tokenizer = loaded
+def texts(storybook_bridge):
+    bridge, tokenizer = storybook_bridge
     return {"bridge": bridge, "tokens": ih.token_batches(tokenizer, ih.passages()[:2])[0].tokens[:, :12]}
 
 
@@ -164,8 +158,8 @@ def test_6d_by_hand():
 
 
 @torch.no_grad()
-def test_6d_is_the_models_pattern_when_both_streams_are_its_own(loaded, texts):
-    bridge, layer, head = loaded[0], 4, 3
+def test_6d_is_the_models_pattern_when_both_streams_are_its_own(storybook_bridge, texts):
+    bridge, layer, head = storybook_bridge[0], 4, 3
     names = [f"blocks.{layer}.attn.hook_in", f"blocks.{layer}.attn.hook_pattern"]
     _, cache = bridge.run_with_cache(texts["tokens"], names_filter=names)
     normed, pattern = (cache[name] for name in names)
@@ -218,10 +212,10 @@ def test_6c_names_the_mistake(answer, message, says):
 
 
 @torch.no_grad()
-def test_6c_is_the_log_odds_of_the_models_loss(loaded, texts):
+def test_6c_is_the_log_odds_of_the_models_loss(storybook_bridge, texts):
     """Even odds by hand; and of a model, where no token is certain, what its losses give, and the library."""
     assert entry("6c").reference(torch.tensor([0.0, 0.0]), torch.tensor(1)).item() == 0
-    bridge, tokens = loaded[0], texts["tokens"]
+    bridge, tokens = storybook_bridge[0], texts["tokens"]
     logits, following = bridge(tokens)[:, :-1], tokens[:, 1:]
     found = entry("6c").reference(logits, following)
     p = (-token_losses(bridge, tokens).double()).exp()
@@ -248,8 +242,8 @@ def test_6f_by_hand():
     assert entry("6f").reference(gradient, change, torch.zeros_like(change)).tolist() == [[2.0]]
 
 
-def test_6f_estimates_what_a_small_patch_does(loaded, texts):
-    bridge, tokens, right, wrong = loaded[0], texts["tokens"], 5, 6
+def test_6f_estimates_what_a_small_patch_does(storybook_bridge, texts):
+    bridge, tokens, right, wrong = storybook_bridge[0], texts["tokens"], 5, 6
 
     def of_all_texts(bridge):  # their sum, so that each text has the gradient of its own logit difference
         logits = bridge(tokens)[:, -1]
@@ -274,8 +268,8 @@ GREEDY += [(5, 0), (5, 5), (5, 7)]
 
 
 @pytest.fixture(scope="module")
-def repetition(loaded):
-    bridge, tokenizer = loaded
+def repetition(storybook_bridge):
+    bridge, tokenizer = storybook_bridge
     means = mean_z(bridge, ih.token_batches(tokenizer, ih.passages()[16:48]))
     repeated = ih.repeated_random_tokens(tokenizer, 30, sequences=8)
     return {"bridge": bridge, "tokenizer": tokenizer, "repeated": repeated, "z": means, "limit": 3.0, "most": 18}
@@ -363,21 +357,26 @@ WOMAN = {
 }
 
 
+# Texts that the notebook itself has compared, and the words that they ask for.
+HOUSE = "Little Tom {} lived in a small house. One day little Tom"
+KNOWN = HOUSE.format("Brown"), HOUSE.format("White"), " Brown", " White"
+
+
 @pytest.fixture(scope="module")
-def boys(loaded):
-    return trace(*loaded, (4, 0), **BOYS)
+def boys(storybook_bridge):
+    return trace(*storybook_bridge, (4, 0), **BOYS)
 
 
 @pytest.fixture
-def says_6g(loaded, says):
-    bridge, tokenizer = loaded
-    known = ih.pair_for("storybook", tokenizer)[:2]
+def says_6g(storybook_bridge, says):
+    bridge, tokenizer = storybook_bridge
+    known = KNOWN[:2]
     return lambda traced: says("6g", traced, bridge=bridge, tokenizer=tokenizer, known=known)
 
 
-def test_6g_takes_more_than_one_answer(loaded, boys, says_6g):
+def test_6g_takes_more_than_one_answer(storybook_bridge, boys, says_6g):
     rounded = boys | {"share": round(boys["share"], 3), "control_share": torch.tensor(boys["control_share"])}
-    for traced in (boys, rounded, trace(*loaded, (5, 3), **WOMAN)):
+    for traced in (boys, rounded, trace(*storybook_bridge, (5, 3), **WOMAN)):
         assert says_6g(traced).startswith("✓ 6g passed: the logit differences are ")
 
 
@@ -421,8 +420,8 @@ TOO_LITTLE = "is needed. Try other texts"
 
 
 @pytest.mark.parametrize(("texts", "head", "message"), EXPERIMENTS)
-def test_6g_measures_the_whole_experiment(texts, head, message, loaded, says_6g):
-    is_wrong(says_6g(trace(*loaded, head, **texts)), "6g", message)
+def test_6g_measures_the_whole_experiment(texts, head, message, storybook_bridge, says_6g):
+    is_wrong(says_6g(trace(*storybook_bridge, head, **texts)), "6g", message)
 
 
 def test_6g_wants_a_head_that_carries_something(boys, says_6g, monkeypatch):
@@ -430,9 +429,9 @@ def test_6g_wants_a_head_that_carries_something(boys, says_6g, monkeypatch):
     is_wrong(says_6g(boys), "6g", TOO_LITTLE)
 
 
-def test_6g_wants_another_behaviour_than_the_notebooks(loaded, says_6g):
-    bridge, tokenizer = loaded
-    clean, corrupted, right, wrong = ih.pair_for("storybook", tokenizer)
+def test_6g_wants_another_behaviour_than_the_notebooks(storybook_bridge, says_6g):
+    bridge, tokenizer = storybook_bridge
+    clean, corrupted, right, wrong = KNOWN
     names = {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong}
     names["control"] = corrupted.replace("house", "town")
     is_wrong(says_6g(trace(bridge, tokenizer, (5, 7), **names)), "6g", "the notebook's own pair")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from judged import is_wrong
 
-from interp_helpers import book_excerpts, encode, equal_length, exercises, features, load_bridge, token_labels
+from interp_helpers import book_excerpts, encode, equal_length, exercises, features, token_labels
 from interp_helpers.errors import TextError
 from interp_helpers.exercises.features import EXERCISES, _examples
 from interp_helpers.features import Firings
@@ -411,9 +411,8 @@ def after_a_verb_of_saying(labels, position):
 
 
 @pytest.fixture(scope="module")
-def stored():
-    bridge, tokenizer = load_bridge("storybook", device="cpu")
-    return bridge, tokenizer, features.load_autoencoder()
+def stored(storybook_bridge):
+    return *storybook_bridge, features.load_autoencoder()
 
 
 def test_8e_has_an_answer(stored, says):

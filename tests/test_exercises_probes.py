@@ -13,7 +13,6 @@ from interp_helpers import (
     exercises,
     features,
     interventions,
-    load_bridge,
     probes,
     token_labels,
 )
@@ -503,9 +502,9 @@ def test_9g_takes_a_rare_label_outside_of_quotations(says):
 
 
 @pytest.fixture(scope="module")
-def storybook_reads():
+def storybook_reads(storybook_bridge):
     """The bridge, its tokenizer, and tokens of 80 training excerpts and of 64 held-out ones."""
-    bridge, tokenizer = load_bridge("storybook", device="cpu")
+    bridge, tokenizer = storybook_bridge
     texts = book_excerpts("training")["text"][:80], book_excerpts()["text"][::4]
     return bridge, tokenizer, [equal_length(tokenizer, part, context=128) for part in texts]
 

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import run
 
-from interp_helpers import FileError
 from interp_helpers.files import write_whole
 
 resource = pytest.importorskip("resource", reason="signals and limits of POSIX")
@@ -131,30 +129,6 @@ def test_no_home_is_needed(course, home):
     _, problems = (ran := start("run.py", course, env if home is None else {**env, "HOME": home})).communicate()
     assert ran.returncode == 0, problems
     assert (course / "build" / "01_small.html").is_file()
-
-
-def test_a_folder_that_cannot_be_written_is_one_sentence(course, monkeypatch):
-    (course / "file").touch()
-    monkeypatch.chdir(course)
-    monkeypatch.setattr(run, "BUILD", course / "file" / "build")  # root may write anywhere but below a file
-    monkeypatch.setattr("sys.argv", ["run.py", "notebooks/01_small.ipynb"])
-    with pytest.raises(SystemExit, match=r"build cannot be made: .*Copy the course"):
-        run.main()
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / "scores.txt"
-    write_whole(path, "0.75")
-
-    def half(part):
-        part.write_text("0.")
-        raise OSError("No space left on device")
-
-    with pytest.raises(FileError, match=r"scores\.txt cannot be written: No space left on device"):
-        write_whole(path, half)
-    assert files(tmp_path) == {"scores.txt": b"0.75"}
-    with pytest.raises(FileError, match="cannot be written"):
-        write_whole(path / "below", "text")
 
 
 def test_who_reads_a_file_while_it_is_written_again_reads_the_old_one_whole(tmp_path):

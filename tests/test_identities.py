@@ -10,7 +10,7 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, Olmo2Config
 
-from interp_helpers import ModelError, attention, empty_model, hooks, identities, interventions, residual
+from interp_helpers import ModelError, attention, empty_model, hooks, identities, interventions, residual, visits
 from interp_helpers.adjustments import attention_outputs, written_by_key
 
 TOKENS = torch.tensor([[5, 9, 3, 7, 9, 3, 1], [2, 4, 4, 8, 6, 2, 2]])
@@ -103,7 +103,7 @@ def test_a_gate_that_no_name_tells_is_found_and_patterns_are_still_read():
     plain = [each.diagonal(-1, -2, -1).mean((0, 2)) for each in model(TOKENS, output_attentions=True).attentions]
     torch.testing.assert_close(scores["previous_token"].float(), torch.stack(plain), atol=1e-5, rtol=1e-5)
     with pytest.raises(ModelError, match="than a LlamaForCausalLM: its patterns times its values do not give z"):
-        hooks.visit_attention(model, print)
+        visits.visit_attention(model, print)
     assert attention_outputs(model, TOKENS).shape == (2, 2, 7, tiny.WIDTH)
 
 
@@ -130,13 +130,13 @@ def test_nan_is_refused():
     model = tiny.fresh("gpt2")
     model.transformer.h[1].attn.c_attn.weight.data[0, 0] = torch.nan
     with pytest.raises(ModelError, match=r"rows of its attention patterns .* or NaN"):
-        hooks.visit_attention(model, print)
+        visits.visit_attention(model, print)
 
 
 def test_a_model_without_weights_is_refused():
     model = empty_model(tiny.configuration("gpt2"))
     with pytest.raises(ModelError, match="GPT2LMHeadModel has no weights"):
-        hooks.visit_attention_outputs(model, print)
+        visits.visit_attention_outputs(model, print)
     assert len(hooks.layout(model).attentions) == 2
 
 
@@ -168,7 +168,7 @@ def test_a_window_shorter_than_the_text_of_the_check():
 @pytest.mark.parametrize("kind", ["model", "bridge"])
 def test_a_check_neither_sees_nor_calls_the_hooks_of_people_and_leaves_all_as_it_was(kind):
     inner = tiny.fresh("llama")
-    model = residual_bridge(inner) if kind == "bridge" else inner
+    model = tiny.bridge_of(inner) if kind == "bridge" else inner
     called = []
     model(TOKENS)  # TransformerLens hangs hooks of its own on a bridge at the first call
 
@@ -197,15 +197,8 @@ def test_a_check_neither_sees_nor_calls_the_hooks_of_people_and_leaves_all_as_it
     assert not inner.model.layers[0].self_attn.o_proj._forward_hooks
 
 
-def residual_bridge(model):
-    from transformer_lens.model_bridge import TransformerBridge
-
-    tokenizer = tiny.tokenizer()
-    return TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tokenizer, device="cpu").eval()
-
-
 def test_hooks_of_a_bridge_still_fire_after_a_check_inside_their_block():
-    bridge, fired = residual_bridge(tiny.fresh("gpt2")), []
+    bridge, fired = tiny.bridge_of(tiny.fresh("gpt2")), []
     with bridge.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", lambda stream, hook: fired.append(1))]):
         interventions.residual_streams(bridge, TOKENS)
         assert fired == [1]
@@ -274,6 +267,6 @@ def test_the_scale_of_scores_is_the_one_that_the_pattern_shows():
     sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 16}
     config = GraniteConfig(**sizes, intermediate_size=24, vocab_size=40, attention_multiplier=0.2)
     config._attn_implementation, config.architectures = "eager", ["GraniteForCausalLM"]
-    bridge = residual_bridge(GraniteForCausalLM(config).eval())
-    *_, scale = hooks.head_inputs(bridge, TOKENS[:1], 0, 1)
+    bridge = tiny.bridge_of(GraniteForCausalLM(config).eval())
+    *_, scale = visits.head_inputs(bridge, TOKENS[:1], 0, 1)
     assert scale == pytest.approx(5, rel=1e-4)

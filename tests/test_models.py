@@ -217,8 +217,10 @@ def a_device(monkeypatch):
 def test_a_device_that_nobody_asked_for_and_that_computes_something_else_is_left(off, untrained, folders, a_device):
     wanted = load_model(str(folders["gpt2"]), device="cpu", untrained=untrained)[0](torch.tensor([[5, 9, 3]])).logits
     a_device(off)
-    with pytest.warns(UserWarning, match=r"On 'meta', .* other logits than .*stays on the processor.*device='meta'"):
+    problem = r"On 'meta', .* other logits than .*stays on the processor.*device='meta'"
+    with pytest.warns(UserWarning, match=problem) as said:
         model, _ = load_model(str(folders["gpt2"]), untrained=untrained)
+    assert said[0].filename == __file__, "it points at who loaded the model"
     torch.testing.assert_close(model(torch.tensor([[5, 9, 3]])).logits, wanted)
     assert not model._forward_hooks
 

@@ -42,6 +42,8 @@ def test_every_public_name_is_there_and_documented():
         thing = getattr(interp_helpers, name)
         assert name == "__version__" or thing.__doc__, name
     assert set(interp_helpers.__all__) <= set(dir(interp_helpers))
+    modules = {path.stem for path in Path(interp_helpers.__file__).parent.glob("*.py")}
+    assert modules - {"__init__", "__main__"} <= set(interp_helpers.__all__), "a name would depend on what is loaded"
     with pytest.raises(AttributeError, match="attribute lode_model"):
         _ = interp_helpers.lode_model
 

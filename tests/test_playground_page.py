@@ -97,7 +97,7 @@ def rows_of(page, panel):
 @torch.no_grad()
 def test_the_map_of_patches_is_that_of_sweep_stream(page, storybook):
     bridge, tokenizer = ih.load_bridge("storybook", device="cpu")
-    clean, corrupted, *answers = ih.pair_for("storybook", tokenizer)
+    clean, corrupted, *answers = playground.PAIR
     ids, others = ih.encode_pair(tokenizer, clean, corrupted)
     answer, rival = (ih.encode(tokenizer, each)[0, 0].item() for each in answers)
 

@@ -21,12 +21,10 @@ PLAIN = Unembedding(torch.ones(2), torch.zeros(2), 0.0, False, torch.eye(2), tor
 
 
 def bridge_of(model, processed=False):
-    from transformer_lens.model_bridge import TransformerBridge
-
-    bridge = TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tiny.tokenizer(), device="cpu")
+    bridge = tiny.bridge_of(model)
     if processed:
         bridge.enable_compatibility_mode(disable_warnings=True)
-    return bridge.eval()
+    return bridge
 
 
 @cache

@@ -20,7 +20,6 @@ from interp_helpers import (
     equal_length,
     inside_quotation,
     load_sentences,
-    pair_for,
     passages,
     prompt_for,
     question,
@@ -420,18 +419,9 @@ def test_shuffling_changes_the_order():
 
 
 # The texts that the course carries.
-def test_every_model_has_a_prompt_and_a_pair(storybook):
-    _, tokenizer = storybook
+def test_every_model_has_a_prompt():
     assert prompt_for("EleutherAI/gpt-neo-125M").startswith("Why does phone battery")
     assert prompt_for("a/model-never-heard-of") == prompt_for("gpt2") == "The capital of France is"
-    for name in ["storybook", "gpt2"]:
-        clean, corrupted, *answers = pair_for(name, tokenizer)
-        assert len(encode_pair(tokenizer, clean, corrupted)) == 2
-        assert len({*answers, clean, corrupted}) == 4
-    assert pair_for("gpt2", Splitting(str.split))[2:] == (" Paris", " Rome")
-    clean, corrupted, *answers = pair_for("gpt2", Splitting(list))  # France has a letter more than Italy
-    assert answers == [" A", " B"]
-    assert len(clean) == len(corrupted)
 
 
 def test_passages_are_all_different_and_fit_the_bundled_model(storybook):

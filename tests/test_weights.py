@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from properties import cases, seeded
 from scipy.stats import kstest, kstwo
 from sklearn.metrics import adjusted_rand_score
-from tiny import FAMILIES, HEADS, LAYERS, bridge, configuration, fresh, tiny, tokenizer
+from tiny import FAMILIES, HEADS, LAYERS, bridge, bridge_of, configuration, fresh, tiny
 from transformer_lens import FactoredMatrix
-from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, LlamaConfig, OPTConfig
 
 from interp_helpers import (
@@ -198,7 +197,7 @@ def test_the_unembedding_folds_the_final_norm_as_processed_weights_do(family, wi
     logits = model.get_output_embeddings().weight @ (norm(x) - getattr(norm, "bias", 0))
     x = x - x.mean() if family != "llama" else x
     x = x / (x.square().mean() + 1e-5).sqrt()
-    bridge = TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tokenizer(), device="cpu")
+    bridge = bridge_of(model)
     W_U = bridge.W_U * bridge.ln_final.weight[:, None]
     if not bridge.cfg.uses_rms_norm:
         W_U -= W_U.mean(0)

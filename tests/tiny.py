@@ -5,8 +5,8 @@ from functools import cache
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPTNeoConfig, LlamaConfig
 
-from interp_helpers.hooks import layout
 from interp_helpers.hub import STORYBOOK
+from interp_helpers.visits import output_matrices
 
 FAMILIES = ["gpt2", "gpt-neo", "llama"]
 LAYERS, HEADS, WIDTH, CONTEXT, VOCABULARY = 2, 4, 16, 16, 8192
@@ -48,13 +48,17 @@ def tiny(family):
     return model
 
 
-@cache
-def bridge(family):
-    """The same model as a bridge of TransformerLens, for reading only."""
+def bridge_of(model):
+    """A transformers model as a bridge of TransformerLens, with storybook's tokenizer."""
     from transformer_lens.model_bridge import TransformerBridge
 
-    model = fresh(family)
     return TransformerBridge.boot_transformers("", hf_model=model, tokenizer=tokenizer(), device="cpu").eval()
+
+
+@cache
+def bridge(family):
+    """The same model as a bridge, for reading only."""
+    return bridge_of(fresh(family))
 
 
 @cache
@@ -75,7 +79,7 @@ def alone(family, row):
 
 def matrix(family, layer):
     """The output matrix of a layer's attention as (in, out), and its bias."""
-    projection = layout(tiny(family)).outputs[layer]
+    projection = output_matrices(tiny(family))[layer]
     weight = projection.weight if family == "gpt2" else projection.weight.T
     return weight.detach(), 0 if projection.bias is None else projection.bias.detach()
 

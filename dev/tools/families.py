@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES  # noqa: E402
 
-from interp_helpers import adjustments, attention, hooks, identities, interventions, residual  # noqa: E402
+from interp_helpers import adjustments, attention, hooks, identities, interventions, residual, visits  # noqa: E402
 from interp_helpers.errors import InterpError, ModelError  # noqa: E402
 from interp_helpers.hub import STORYBOOK  # noqa: E402
 
@@ -182,7 +182,7 @@ def outputs_of(module):
 def without_head(model, layer, head, heads):
     """A copy of a model in which one head's rows of W_O are zero."""
     other = deepcopy(model)
-    matrix = hooks.layout(other).outputs[layer]
+    matrix = visits.output_matrices(other)[layer]
     turned = type(matrix).__name__ == "Conv1D"  # (in, out)
     (matrix.weight if turned else matrix.weight.T).chunk(heads)[head].zero_()
     return other
@@ -214,11 +214,11 @@ def compare(model):
 
     def head_outputs():
         seen = []
-        with hooks.visit_attention(model, lambda *layer: seen.append(layer)):
-            hooks.read(model, interventions.prepare(model, TOKENS))
+        with visits.visit_attention(model, lambda *layer: seen.append(layer)):
+            visits.read(model, interventions.prepare(model, TOKENS))
         layer, pattern, values = seen[-1]
         heads, z = pattern.shape[1], pattern @ values
-        matrix = hooks.layout(model).outputs[layer]
+        matrix = visits.output_matrices(model)[layer]
         with outputs_of(matrix) as whole:
             model(TOKENS)
         worst = 0.0
@@ -229,7 +229,7 @@ def compare(model):
                 torch.zeros_like(alone.transpose(1, 2).flatten(2))
             )
             other = without_head(model, layer, head, heads)
-            with outputs_of(hooks.layout(other).outputs[layer]) as rest:
+            with outputs_of(visits.output_matrices(other)[layer]) as rest:
                 other(TOKENS)
             worst = max(worst, far(of_head, whole[0] - rest[0]))
         return worst
@@ -257,8 +257,8 @@ def compare_bridge(bridge, model):
     def head_z():
         nonlocal z
         z, seen = interventions.head_z(bridge, TOKENS), []
-        with hooks.visit_attention(model, lambda *layer: seen.append(layer)):
-            hooks.read(model, interventions.prepare(model, TOKENS))
+        with visits.visit_attention(model, lambda *layer: seen.append(layer)):
+            visits.read(model, interventions.prepare(model, TOKENS))
         return max(far(own.transpose(0, 1), pattern @ values) for own, (_, pattern, values) in zip(z, seen))
 
     def patch_heads():
@@ -279,11 +279,11 @@ def compare_bridge(bridge, model):
         with streams_of(model) as wanted:
             model(TOKENS)
         worst = far(vectors.sum(0), wanted[layer + 1])
-        matrix = hooks.layout(model).outputs[layer]
+        matrix = visits.output_matrices(model)[layer]
         with outputs_of(matrix) as whole:
             model(TOKENS)
         other = without_head(model, layer, 1, heads)
-        with outputs_of(hooks.layout(other).outputs[layer]) as rest:
+        with outputs_of(visits.output_matrices(other)[layer]) as rest:
             other(TOKENS)
         return max(worst, far(vectors[names.index(f"L{layer}H1")], whole[0] - rest[0]))
 

@@ -34,6 +34,13 @@ SOURCE = ROOT / "docs/playground"
 RUNTIME = SOURCE / "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"
 NODE = 20  # the oldest that esbuild and its neighbours run on
 OFF = -1e9  # a score of attention that no softmax lets through
+# Texts of one length in tokens that differ in one word, and the word that each asks for: notebook 06 has them too.
+PAIR = (
+    "Little Tom Brown lived in a small house. One day little Tom",
+    "Little Tom White lived in a small house. One day little Tom",
+    " Brown",
+    " White",
+)
 
 
 class Playground(torch.nn.Module):
@@ -135,7 +142,8 @@ def quiet():
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
@@ -239,7 +247,7 @@ def course(tokenizer, plan, layout):
     names = {"tokenizer": "tokenizer.json", "tokenizer_config": "tokenizer_config.json"}
     made = {name: json.loads((STORYBOOK / file).read_text(encoding="utf-8")) for name, file in names.items()}
     made |= {"layout": layout, "twin": plan, "kinds": attention.KINDS, "models": {}}
-    made["pair"] = ih.pair_for("storybook", tokenizer)[:2]
+    made["pair"] = PAIR[:2]
     for name in ("twin", "storybook"):
         made["models"][name], steering = findings(untrained=name == "twin")
     return made | steering

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
 END_OF_TEXT = "<|endoftext|>"
+RECIPE = Path(__file__).with_name("recipe.toml")
 
 
 def read_books(corpus):
@@ -25,6 +31,12 @@ def split_books(books, held_out, seed):
         [book for i, book in enumerate(books) if i not in chosen],
         [book for i, book in enumerate(books) if i in chosen],
     )
+
+
+def course_books(corpus):
+    """(books that storybook was trained on, books that it was not), as the recipe splits them."""
+    recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    return split_books(read_books(corpus), recipe["data"]["held_out_books"], recipe["seed"])
 
 
 def train_tokenizer(texts, vocab_size):

@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-import tomllib
-from data import read_books, split_books
+from data import course_books
 from tokenizers import Tokenizer
 
 PACKAGE = Path(__file__).resolve().parents[2] / "interp_helpers" / "data"
@@ -51,8 +50,7 @@ def main():
     parser.add_argument("--corpus", required=True, type=Path, help="books, one JSON a line; .jsonl or .jsonl.xz")
     parser.add_argument("--out", default=PACKAGE, type=Path, help="the folder to write to")
     given = parser.parse_args()
-    recipe = tomllib.loads(Path(__file__).with_name("recipe.toml").read_text(encoding="utf-8"))
-    training, held_out = split_books(read_books(given.corpus), recipe["data"]["held_out_books"], recipe["seed"])
+    training, held_out = course_books(given.corpus)
     tokenizer = Tokenizer.from_file(str(PACKAGE / "storybook" / "tokenizer.json"))
     excerpts(held_out, tokenizer).to_csv(given.out / "held_out.csv", index=False, lineterminator="\n")
     table = excerpts(training, tokenizer, number=2400, least=1)

@@ -10,9 +10,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import tomllib
 import torch
-from data import read_books, split_books
+from data import course_books
 from tqdm.auto import tqdm
 
 from interp_helpers import book_excerpts, equal_length, features, load_bridge
@@ -59,8 +58,7 @@ def main():
     parser.add_argument("--out", default=features.FOLDER, type=Path, help="the folder to write to")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    recipe = tomllib.loads(Path(__file__).with_name("recipe.toml").read_text(encoding="utf-8"))
-    training, _ = split_books(read_books(given.corpus), recipe["data"]["held_out_books"], recipe["seed"])
+    training, _ = course_books(given.corpus)
     for name in ("storybook", "untrained twin"):
         bridge, tokenizer = load_bridge("storybook", device="cpu", untrained=name != "storybook")
         streams = streams_of(bridge, windows(training, tokenizer))

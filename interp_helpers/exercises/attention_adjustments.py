@@ -8,10 +8,10 @@ import torch
 
 from .. import adjustments
 from ..errors import TextError
-from ..hooks import read, visit_attention
 from ..interventions import text_loss
 from ..models import context_length, prepare
 from ..text import Batch, encode
+from ..visits import read, visit_attention
 from .judging import Exercise, Wrong, call_hook, choose, parts, random_pattern, require, shown
 
 READ = 30  # as in the notebook's regression, a slope is over positions 1 to 29

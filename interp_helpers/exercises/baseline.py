@@ -19,6 +19,7 @@ from .judging import (
     parts,
     random_pattern,
     require,
+    require_function,
     same,
     shown,
 )
@@ -519,7 +520,7 @@ class Mixer(torch.nn.Module):
 
 def _record(record_input):
     """What the answer does with a run that goes well and calls the module twice, and with one that raises."""
-    require(callable(record_input), f"{shown(record_input)} cannot be checked: the exercise asks for a function.")
+    require_function(record_input)
     module, generator = Mixer(), fresh()
     inputs = [tuple(torch.randn(2, 3, 4, generator=generator)) for _ in range(2)]
     outputs = [module(*each) for each in inputs]

@@ -25,6 +25,7 @@ from .judging import (
     off,
     parts,
     require,
+    require_function,
     same,
     shown,
 )
@@ -94,7 +95,7 @@ class HookExercise(Exercise):
     """
 
     def __call__(self, answer, *, bridge, tokens):
-        require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
+        require_function(answer)
         made = {message: _applied(mistake) for message, mistake in self.mistakes.items()}
         on_tensors = replace(self, reference=_applied(self.reference), mistakes=made)
         kept = []

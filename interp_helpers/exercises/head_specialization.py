@@ -6,9 +6,9 @@ import torch
 
 from ..attention import MAJORITY, TARGETS, classify, entropy_share, head_label, target_score
 from ..errors import TextError
-from ..hooks import read, visit_attention
 from ..models import context_length, prepare
 from ..text import Batch, encode
+from ..visits import read, visit_attention
 from .judging import (
     Exercise,
     Wrong,

@@ -87,9 +87,8 @@ class Exercise:
                 require(not applies(facts), message.format(**vars(facts)))
             praise = self.praise if isinstance(self.praise, dict) else {self.praise: lambda facts: True}
             return next(message for message, applies in praise.items() if applies(facts)).format(**vars(facts))
-        require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
-        # The first input comes once more with other numbers, so that nothing can be remembered from call to call.
-        for arguments in chain(self.inputs(fresh(), **context), islice(self.inputs(fresh(), **context), 1)):
+        require_function(answer)
+        for arguments in drawn(self.inputs, **context):
             _check_parameters(answer, self.reference, arguments)
             with torch.random.fork_rng(devices=[]):  # what we draw is not missing from the notebook's random numbers
                 right = self.reference(*arguments)  # before the answer, which might change what both are given
@@ -480,6 +479,16 @@ def require(condition, message):
     """Raise Wrong with the message unless the condition holds."""
     if not condition:
         raise Wrong(message)
+
+
+def require_function(answer):
+    """Raise Wrong unless the answer can be called."""
+    require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
+
+
+def drawn(inputs, **context):
+    """The inputs of an exercise. The first comes once more with other numbers, so that no call can be remembered."""
+    return chain(inputs(fresh(), **context), islice(inputs(fresh(), **context), 1))
 
 
 def call_hook(function, value, hook, name="your hook"):

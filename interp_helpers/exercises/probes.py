@@ -1,6 +1,5 @@
 """Exercises of notebook 09: a probe by hand, what the words alone tell, and whether what can be read is used."""
 
-from itertools import chain, islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +14,13 @@ from .judging import (
     Wrong,
     as_tensor,
     choose,
+    drawn,
     fresh,
     not_expected,
     parts,
     random_pattern,
     require,
+    require_function,
     same,
     shown,
     turned_out,
@@ -104,8 +105,8 @@ def _joined(found, width):
 
 
 def _fitted(answer):
-    require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
-    for x, y, decay in chain(_samples(fresh()), islice(_samples(fresh()), 1)):  # as in `Exercise`
+    require_function(answer)
+    for x, y, decay in drawn(_samples):
         found, right = _joined(answer(x, y, decay), x.shape[1]), _minimum(x, y, decay)
         others = [(name, each) for name, minima in _OTHER_MINIMA.items() for each in minima(x, y, decay)]
         name, nearest = min(others, key=lambda other: (other[1] - found).abs().max().item())

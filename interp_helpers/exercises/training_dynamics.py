@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from functools import partial
-from itertools import chain, combinations, islice
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,11 +18,13 @@ from .judging import (
     as_tensor,
     choose,
     compare,
+    drawn,
     fresh,
     head_of,
     not_expected,
     parts,
     require,
+    require_function,
     same,
     shown,
     turned_out,
@@ -52,8 +54,8 @@ class TrainingExercise(Exercise):
 
     @torch.no_grad()
     def __call__(self, answer):
-        require(callable(answer), f"{shown(answer)} cannot be checked: the exercise asks for a function.")
-        for arguments in chain(self.inputs(fresh()), islice(self.inputs(fresh()), 1)):  # as in `Exercise`
+        require_function(answer)
+        for arguments in drawn(self.inputs):
             _, batches, rate = arguments
             right = _trained(self.reference, *arguments)
             try:
@@ -208,7 +210,7 @@ class DateExercise(Exercise):
     """An exercise whose answer dates curves; then it is told what the dates are on curves of the notebook."""
 
     def __call__(self, between, steps=(), curves=None, unit="million tokens"):
-        require(callable(between), f"{shown(between)} cannot be checked: the exercise asks for a function.")
+        require_function(between)
 
         def tried(steps, series, share):
             try:
@@ -540,7 +542,7 @@ class MatchExercise(Exercise):
     """An exercise whose answer correlates curves; then it is told what the correlations are in a log."""
 
     def __call__(self, correlations, tokens=None, series=None):
-        require(callable(correlations), f"{shown(correlations)} cannot be checked: the exercise asks for a function.")
+        require_function(correlations)
         praise = Exercise.__call__(self, lambda curve: correlations(curve.copy()), tokens=tokens, series=series)
         if series is None:
             return praise

@@ -6,7 +6,7 @@ import torch
 
 from .. import weights
 from ..hooks import layout
-from .judging import Exercise, as_tensor, choose, fresh, parts, require, same, shown
+from .judging import Exercise, as_tensor, choose, fresh, parts, require, require_function, same
 
 # 5a and 5c: for each token, the share of the other tokens that get more than the token itself. Ranks are judged on a
 # table (token, token) whose diagonal holds what each token gets itself.
@@ -421,7 +421,7 @@ def _disguised(disguise, model):
 
     The model is used when a score is the product of a query and a key of the head's own, and else a small random one.
     """
-    require(callable(disguise), f"{shown(disguise)} cannot be checked: the exercise asks for a function.")
+    require_function(disguise)
     generator = fresh()
     stage = model if _plain(model) else _stand_in()
     shapes = [(40, 16), (16,), (40, 16), (16,)]
@@ -583,7 +583,7 @@ def _looked_back(score, model, measured):
     """
     from scipy.stats import spearmanr
 
-    require(callable(score), f"{shown(score)} cannot be checked: the exercise asks for a function.")
+    require_function(score)
     modules, generator = layout(model), fresh()
     low, high = (each.item() for each in measured[0].aminmax())
     facts = SimpleNamespace(fault=None, agreement=0.0, low=low, high=high, best=0, attention=0.0)
