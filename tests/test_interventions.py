@@ -489,7 +489,7 @@ def test_a_model_that_is_no_bridge_is_refused_in_a_sentence(read):
 
 @pytest.mark.parametrize("right", [VOCABULARY, -1, torch.tensor([[3]]), torch.tensor([3, 4, 5])])
 def test_ids_that_the_model_lacks_or_too_many_are_refused(right):
-    with pytest.raises(ArgumentError, match="right (and wrong )?must be"):
+    with pytest.raises(ArgumentError, match=r"right (and wrong )?must be"):
         logit_difference(tiny("gpt2"), TOKENS.repeat(2, 1), right, 3)
 
 
