@@ -241,6 +241,11 @@ scale = 3
     ]  # fmt: skip
 
 
+def test_what_draws_before_from_the_same_generator_runs_too():
+    source = "seeded = torch.Generator()\na = torch.rand(2, generator=seeded)\nb = torch.rand(2, generator=seeded)"
+    assert len(notebook_values.leading_to(["b"], ast.parse(source).body)) == 3
+
+
 @pytest.fixture(scope="module")
 def page(playground_folder):
     """The folder of the page."""

@@ -63,6 +63,8 @@ def names_in(statement):
     places += [node.target for node in nodes if isinstance(node, ast.AugAssign)]
     calls = [node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
     places += [call.func for call in calls if isinstance(call.func, ast.Attribute)]  # y.append(1)
+    given = [each for node in nodes if isinstance(node, ast.Call) for each in node.keywords]
+    places += [each.value for each in given if each.arg == "generator"]  # who draws changes what the next one draws
     changed = {root(place) for place in places} - {""}
     if isinstance(statement, (ast.If, ast.For, ast.While, ast.Try)):  # may leave what was there
         changed |= bound
