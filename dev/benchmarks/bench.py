@@ -40,7 +40,7 @@ def section(module):
 def main():
     modules = [start, survey, interventions, adjustments]
     before = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
-    found = {part.partition("\n")[0]: f"# {part}" for part in before.split("\n# ")[1:]}
+    found = {part.partition("\n")[0]: f"# {part}".rstrip("\n") for part in before.split("\n# ")[1:]}
     for module in modules:
         if module.__name__ in (sys.argv[1:] or [each.__name__ for each in modules]):
             found[module.__name__.capitalize()] = section(module).rstrip("\n")

@@ -1,7 +1,7 @@
 """What it takes to begin: importing, loading, every notebook, and the way from a clone to the first figure.
 
-Notebooks run on one thread on storybook, and on all cores on SmolLM2. SmolLM2's figures are those of the last `make
-real` (dev/claims/SmolLM2.json), on whatever machine that was; they are not measured again here.
+Notebooks run on one thread on storybook. SmolLM2's figures are those of the last `make real` (dev/claims/SmolLM2.json),
+on whatever machine and as many cores as that had; they are not measured again here.
 """
 
 import json
