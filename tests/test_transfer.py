@@ -11,6 +11,7 @@ from stored_outputs import arithmetic
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks" / "student").glob("[0-9]*.ipynb"))
+WITHOUT_NOUNS = [("09_probes", name) for name in ("random lowercase", "random bare")]  # they cut most nouns
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_notebook_runs_to_its_end_on_another_model(name, path, folder):
     record, notebook, problem = measure(path, {"INTERP_MODEL": str(folder(name))}, timeout=7200)
+    if (path.stem, name) in WITHOUT_NOUNS:
+        assert "We need nouns that the tokenizer keeps whole" in record["stopped"]
+        return
     assert problem is None, record["stopped"]
     learned = stated(notebook)
     assert list(record["claims"]) == list(learned)

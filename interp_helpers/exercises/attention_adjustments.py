@@ -544,7 +544,8 @@ DOES_NOT_SHRINK = Exercise(
 
 # 4h: an explanation, and the experiment that could refute it. Answers: {"layer": another layer than the notebook's,
 # "hooks": [(name, function), ...] for the bridge, which take a supposed cause of the layer's slope away, "verdict":
-# "survives", "refuted" or "unclear"}.
+# "survives", "not removed" or "unclear"}. A slope may stay because the hooks put something else in the cause's place
+# (4.9), so that it stays is not called a refutation.
 
 SENTENCES, AT_ONCE = 60, 10  # sentences that are read, and how many in one run
 
@@ -552,7 +553,10 @@ SENTENCES, AT_ONCE = 60, 10  # sentences that are read, and how many in one run
 def _experiment(answer, bridge, batches, layer):
     """The layer's slope without the hooks and with them, in percent per token, and the loss on the sentences."""
     own, hooks, verdict = parts(answer, ["layer", "hooks", "verdict"])
-    own, verdict = _other_layer(own, bridge.cfg.n_layers, layer), choose(verdict, ["survives", "refuted", "unclear"])
+    own, verdict = (
+        _other_layer(own, bridge.cfg.n_layers, layer),
+        choose(verdict, ["survives", "not removed", "unclear"]),
+    )
     rows = [row[mask][:READ] for batch in batches for row, mask in zip(batch.tokens.cpu(), batch.mask.cpu())]
     sentences = Batch.from_rows(rows[:SENTENCES])
     before, loss = _log_norms(bridge, sentences, own, [])
@@ -576,7 +580,7 @@ def _experiment(answer, bridge, batches, layer):
     facts.before, facts.low, facts.high = _percent(before, sentences.mask)
     facts.after, facts.low_after, facts.high_after = _percent(after, sentences.mask)
     turned = facts.after * facts.before < 0  # a slope as large the other way: the hooks did more than take it away
-    facts.measured = "survives" if abs(facts.after) < abs(facts.before) / 2 else "unclear" if turned else "refuted"
+    facts.measured = "survives" if abs(facts.after) < abs(facts.before) / 2 else "unclear" if turned else "not removed"
     return facts
 
 
@@ -666,8 +670,10 @@ EXPLANATION = Exercise(
         "your hooks change nothing in what attention adds in layer {layer}. Does each of them return the new value?": (
             lambda facts: facts.unchanged
         ),
-        _AFTER + ". More than half of it is left, so the supposed cause does not make it: your explanation is "
-        "refuted.": lambda facts: facts.verdict != facts.measured == "refuted",
+        _AFTER
+        + ". More than half of it is left, so this experiment has not removed it: the verdict is 'not removed'.": (
+            lambda facts: facts.verdict != facts.measured == "not removed"
+        ),
         _AFTER + ". At least half of it is gone, as your explanation says, so it survives this "
         "experiment.": lambda facts: facts.verdict != facts.measured == "survives",
         _AFTER + ". The slope goes the other way now, and by more than half as much. So your hooks did more than take "
@@ -680,8 +686,10 @@ EXPLANATION = Exercise(
         "the supposed cause away. Find out what else, and try a gentler removal.": lambda facts: (
             facts.measured == "unclear"
         ),
-        _LOSS + ". Your explanation is refuted, and this is a result: you can now rule this cause out as the main "
-        "one.": lambda facts: True,
+        _LOSS
+        + ". The slope is not removed by this, and this is a result. It speaks against your explanation, unless your "
+        "hooks put something else in the place of the cause, as a mask does. Remove the cause in a second way before "
+        "you call the explanation refuted.": lambda facts: True,
     },
 )
 

@@ -206,9 +206,9 @@ def _beside_the_twin(prediction, explained):
 
 _EXPLAINED = "the autoencoder explains {own:.3f} of the variance of storybook's streams, and {twin:.3f} of the twin's"
 _HIGH = (
-    " An autoencoder compresses whatever has structure, and it does not ask where the structure comes from. A high "
-    "explained variance therefore does not show that features mean something that training has put there. What the "
-    "structure of the twin's stream is comes next."
+    " Here, the structure that random weights give is enough. So a high explained variance alone does not show that "
+    "features mean something that training has put there. (Section 12 of the notebook has a twin for which it is not "
+    "enough.) What the structure of this twin's stream is comes next."
 )
 _LOW = (
     " Some of the difference may come from training, but explained variance alone does not say what it is. An "
