@@ -324,4 +324,6 @@ def test_the_page_of_costs_has_storybooks_and_the_real_models(notebook, monkeypa
         "| 02_stopped | 9.5 | 600 | – | – |",
         "| 03_new | 9.5 | 600 | – | – |",
     ]
-    assert "one thread on storybook" in (said := " ".join(start.__doc__.split())) and "as many cores as that had" in said
+    said = " ".join(start.__doc__.split())
+    assert "one thread on storybook" in said
+    assert "as many cores as that had" in said
